@@ -1,0 +1,64 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { MayflyError, messageOf } from './errors.ts'
+
+/** Limits that every wait obeys. */
+export interface WaitLimits {
+  /** Gives up after this many milliseconds. */
+  timeoutMs: number
+  /** Gives up at once when aborted. */
+  signal?: AbortSignal | undefined
+}
+
+/** A signal that fires at the deadline or when the caller's own signal does, whichever comes first. */
+export function deadline({ timeoutMs, signal }: WaitLimits): AbortSignal {
+  const timer = AbortSignal.timeout(timeoutMs)
+  return signal ? AbortSignal.any([timer, signal]) : timer
+}
+
+/**
+ * Asks `probe` again and again until it returns something other than `undefined`, for sources that cannot be
+ * watched. An error that `probe` throws counts as "not yet" and is told on time-out.
+ *
+ * @param what What is waited for, as it reads after "Waited 30 s for"
+ * @param probe One look; gets a signal that ends with the wait
+ * @param intervalMs Pause between two looks, default 50
+ * @throws MayflyError `WAIT_TIMED_OUT` with what was last seen, `WAIT_ABORTED` when the caller's signal fired
+ */
+export async function until<T>(
+  what: string,
+  probe: (signal: AbortSignal, report: (seen: string) => void) => Promise<T | undefined>,
+  { timeoutMs, signal, intervalMs = 50 }: WaitLimits & { intervalMs?: number },
+): Promise<T> {
+  const limit = deadline({ timeoutMs, signal })
+  let lastSeen = 'nothing'
+  let cause: unknown
+  while (!limit.aborted) {
+    try {
+      const found = await probe(limit, (seen) => {
+        lastSeen = seen
+      })
+      if (found !== undefined) return found
+      cause = undefined
+    } catch (thrown) {
+      if (limit.aborted) break
+      lastSeen = messageOf(thrown)
+      cause = thrown
+    }
+    await sleep(intervalMs, undefined, { signal: limit }).catch(() => undefined)
+  }
+  throw waitError(what, lastSeen, { timeoutMs, signal }, cause)
+}
+
+/** The error for a wait that ended without its event. */
+export function waitError(
+  what: string,
+  lastSeen: string,
+  { timeoutMs, signal }: WaitLimits,
+  cause?: unknown,
+): MayflyError {
+  return signal?.aborted
+    ? new MayflyError('WAIT_ABORTED', `Stopped waiting for ${what}: the caller aborted; last seen: ${lastSeen}`, {
+        cause: cause ?? signal.reason,
+      })
+    : new MayflyError('WAIT_TIMED_OUT', `Waited ${timeoutMs / 1000} s for ${what}; last seen: ${lastSeen}`, { cause })
+}
