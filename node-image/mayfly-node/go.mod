@@ -1,0 +1,3 @@
+module mayfly.io/node-image/mayfly-node
+
+go 1.26

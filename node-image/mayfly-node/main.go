@@ -1,0 +1,60 @@
+// Command mayfly-node is everything that must happen inside a node container.
+// Each subcommand lives in its own package under internal/ and exports one
+// function: Run(ctx, args).
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"mayfly.io/node-image/mayfly-node/internal/network"
+)
+
+type subcommand struct {
+	name    string
+	summary string
+	run     func(ctx context.Context, args []string) error
+}
+
+// One line a subcommand; the order is the one of the usage text.
+var subcommands = []subcommand{
+	{"network", "run the cluster network daemon", network.Run},
+	{"cni-config", "print the CNI configuration of a node", network.RunCNIConfig},
+}
+
+func main() {
+	if len(os.Args) < 2 {
+		usage()
+		os.Exit(2)
+	}
+	for _, c := range subcommands {
+		if c.name != os.Args[1] {
+			continue
+		}
+		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+		err := c.run(ctx, os.Args[2:])
+		stop()
+		switch {
+		case errors.Is(err, flag.ErrHelp):
+		case err != nil:
+			fmt.Fprintf(os.Stderr, "mayfly-node %s: %v\n", c.name, err)
+			os.Exit(1)
+		}
+		return
+	}
+	fmt.Fprintf(os.Stderr, "mayfly-node: unknown subcommand %q\n", os.Args[1])
+	usage()
+	os.Exit(2)
+}
+
+func usage() {
+	fmt.Fprintln(os.Stderr, "usage: mayfly-node SUBCOMMAND [flags]")
+	for _, c := range subcommands {
+		fmt.Fprintf(os.Stderr, "  %-14s %s\n", c.name, c.summary)
+	}
+}
