@@ -1,0 +1,13 @@
+/** The engine room: find the container engine, and talk to it. */
+export { engineStatus } from './asking.ts'
+export { connectEngine, connectTo } from './connect.ts'
+export * from './containers.ts'
+export type { Engine } from './engine.ts'
+export { type ExecOptions, type ExecResult, exec, execOrThrow, execStream, type RunningExec } from './exec.ts'
+export { type ContainerFile, putFiles, readFile } from './files.ts'
+export * from './images.ts'
+export { containerLogs, followLogs, type LogOptions } from './logs.ts'
+export * from './networks.ts'
+export type { EnginePlace, EngineTls } from './places.ts'
+export * from './privilege.ts'
+export * from './volumes.ts'
