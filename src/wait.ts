@@ -49,6 +49,11 @@ export async function until<T>(
   throw waitError(what, lastSeen, { timeoutMs, signal }, cause)
 }
 
+/** Rests between two attempts at something that cannot be watched; ends early, without an error, when the signal fires. */
+export async function pause(ms: number, signal?: AbortSignal): Promise<void> {
+  await sleep(ms, undefined, signal ? { signal } : {}).catch(() => undefined)
+}
+
 /** The error for a wait that ended without its event. */
 export function waitError(
   what: string,
