@@ -9,5 +9,13 @@ export * from './images.ts'
 export { containerLogs, followLogs, type LogOptions } from './logs.ts'
 export * from './networks.ts'
 export type { EnginePlace, EngineTls } from './places.ts'
+export {
+  assertHostFit,
+  type Finding,
+  type HostFacts,
+  judgeHost,
+  type PreflightPlan,
+  preflight,
+} from './preflight.ts'
 export * from './privilege.ts'
 export * from './volumes.ts'

@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto'
 import { MayflyError } from '../errors.ts'
 import { until } from '../wait.ts'
 import { ask, engineStatus, unlessGone } from './asking.ts'
@@ -65,6 +66,16 @@ export async function createNetwork(
     throw thrown
   }
   return inspectNetwork(engine, name, { signal })
+}
+
+/**
+ * A random /64 of the unique local addresses (RFC 4193), so that networks of clusters that never heard of each other do
+ * not clash.
+ */
+export function randomUlaSubnet(): string {
+  const hex = randomBytes(7).toString('hex')
+  const groups = [`fd${hex.slice(0, 2)}`, hex.slice(2, 6), hex.slice(6, 10), hex.slice(10, 14)]
+  return `${groups.map((group) => group.replace(/^0{1,3}/, '')).join(':')}::/64`
 }
 
 /** What the engine knows about a network. Status 404 when there is none. */

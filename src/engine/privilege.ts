@@ -1,14 +1,201 @@
-/** What a node container is given beyond a plain container's rights. */
+import { randomUUID } from 'node:crypto'
+import { mkdir, readFile, rename, writeFile } from 'node:fs/promises'
+import { homedir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { MayflyError } from '../errors.ts'
+import { capabilityNames, failingAmong, missingFrom } from './capabilities.ts'
+import { type Abortable, createContainer, removeContainer, startContainer } from './containers.ts'
+import type { Engine } from './engine.ts'
+
+/** What a node container is given beyond a plain container's rights. Plain data, fit for a file. */
 export interface Privilege {
   /** `['ALL']`, less {@link Privilege.capDrop}. */
   capAdd: string[]
-  /** The capabilities that the host lacks. */
+  /** The capabilities that the host lacks, as the engine's API calls them: `SYS_RESOURCE`. */
   capDrop: string[]
   securityOpt: string[]
-  /** Every device, as a privileged container has. */
+  /** Every device, as a privileged container has; empty where the engine can't give that. */
   deviceCgroupRules: string[]
   /** /proc and /sys without masked and read-only parts (`systempaths=unconfined`). */
   unmasked: boolean
-  /** The capabilities that the host lacks, with their kernel names: `CAP_SYS_RESOURCE`. */
+  /** What the host lacks, with the kernel's names: `CAP_SYS_RESOURCE`. */
   missing: string[]
+}
+
+/** How {@link probePrivilege} goes about it. */
+export interface ProbeOptions extends Abortable {
+  /** What the throwaway container runs; its outcome does not matter, only that it starts. Default `/bin/true`. */
+  command?: string[]
+  /** Labels for the throwaway containers, so that a sweep finds them after a crash. */
+  labels?: Record<string, string>
+  /** Look again even when the answer is known from before. Default false. */
+  fresh?: boolean
+  /** File that keeps the answers. Default `$XDG_CACHE_HOME/mayfly/privilege.json`; `false` for none. */
+  cacheFile?: string | false
+}
+
+/**
+ * Finds the rights that a node container can have on the engine's host: all capabilities less those that the host
+ * itself lacks, and the confinements lifted one by one. It is what `--privileged` means where that works, and still
+ * works where a single missing capability makes the engine refuse `--privileged`. Throwaway containers tell; the answer
+ * is kept for this engine, kernel and bounding set.
+ *
+ * @param image Any image that the engine has
+ * @throws MayflyError `HOST_UNFIT` when not even a container without capabilities starts
+ */
+export async function probePrivilege(
+  engine: Engine,
+  image: string,
+  {
+    command = ['/bin/true'],
+    labels = {},
+    fresh = false,
+    cacheFile = defaultCacheFile(),
+    signal,
+  }: ProbeOptions = {},
+): Promise<Privilege> {
+  const daemonLacks = await missingFromDaemon(engine)
+  const key = [engine.id, engine.version, engine.kernel, ...(daemonLacks ?? ['?'])].join(' ')
+  const remembered = cacheFile && !fresh ? (await readCache(cacheFile))[key] : undefined
+  if (remembered) return remembered
+
+  let refusal: unknown
+  // An older engine does not know the kernel's newer capabilities, neither to give nor to drop them.
+  const unknown = new Set<string>()
+  const known = (names: readonly string[]) => names.filter((name) => !unknown.has(name))
+  const starts = async (privilege: Privilege): Promise<boolean> => {
+    const name = `mayfly-probe-${randomUUID().slice(0, 8)}`
+    const spec = {
+      name,
+      image,
+      labels,
+      entrypoint: command,
+      command: [],
+      network: 'none',
+      privateCgroupNamespace: true,
+    }
+    const { capAdd, capDrop } = privilege
+    try {
+      await createContainer(
+        engine,
+        { ...spec, privilege: { ...privilege, capAdd: known(capAdd), capDrop: known(capDrop) } },
+        { signal },
+      )
+      await startContainer(engine, name, { signal })
+      return true
+    } catch (thrown) {
+      if (!(thrown instanceof MayflyError) || thrown.code !== 'ENGINE_REFUSED') throw thrown
+      const stranger = /unknown capability: "?(?:CAP_)?([A-Z_]+)/i.exec(thrown.message)?.[1]?.toUpperCase()
+      if (stranger && !unknown.has(stranger)) {
+        unknown.add(stranger)
+        return starts(privilege)
+      }
+      // Neither the image nor its command say anything about the host.
+      if (
+        /no such image|executable file not found|no such file or directory: unknown/i.test(thrown.message)
+      ) {
+        throw thrown
+      }
+      refusal = thrown
+      return false
+    } finally {
+      await removeContainer(engine, name).catch(() => undefined)
+    }
+  }
+
+  const found = await settle(engine, daemonLacks ?? [], starts)
+  if (!found) {
+    throw new MayflyError(
+      'HOST_UNFIT',
+      `${engine.describe()} can't start a container with the rights that a node needs`,
+      {
+        cause: refusal,
+        ...(refusal instanceof Error && { output: refusal.message }),
+        hint: 'look whether `docker run` with `--cap-add ALL --security-opt seccomp=unconfined` works on this host',
+      },
+    )
+  }
+  const privilege = { ...found, capDrop: known(found.capDrop) }
+  if (cacheFile) await writeCache(cacheFile, { ...(await readCache(cacheFile)), [key]: privilege })
+  return privilege
+}
+
+/** Tries what is likely first: on most hosts, and on those whose daemon can be looked at, one container settles it. */
+async function settle(
+  engine: Engine,
+  likelyMissing: readonly string[],
+  starts: (privilege: Privilege) => Promise<boolean>,
+): Promise<Privilege | undefined> {
+  const likely = privilegeLess(engine, likelyMissing)
+  if (await starts(likely)) return likely
+
+  // Not a matter of capabilities when a container without any does not start either.
+  const bare = { ...likely, capAdd: [], capDrop: ['ALL'] }
+  let deviceCgroupRules = likely.deviceCgroupRules
+  if (!(await starts(bare))) {
+    deviceCgroupRules = []
+    if (!(await starts({ ...bare, deviceCgroupRules }))) return undefined
+    const withoutDevices = { ...likely, deviceCgroupRules }
+    if (await starts(withoutDevices)) return withoutDevices
+  }
+  const missing = await failingAmong(capabilityNames, (group) =>
+    starts({ ...bare, deviceCgroupRules, capAdd: [...group] }),
+  )
+  const found = { ...privilegeLess(engine, missing), deviceCgroupRules }
+  return (await starts(found)) ? found : undefined
+}
+
+function privilegeLess(engine: Engine, missing: readonly string[]): Privilege {
+  const has = (module: string) => engine.securityOptions.some((option) => option.startsWith(`name=${module}`))
+  return {
+    capAdd: ['ALL'],
+    capDrop: [...missing],
+    securityOpt: [
+      'seccomp=unconfined',
+      ...(has('apparmor') ? ['apparmor=unconfined'] : []),
+      ...(has('selinux') ? ['label=disable'] : []),
+      ...(engine.kind === 'podman' ? ['unmask=ALL'] : []),
+    ],
+    deviceCgroupRules: ['a *:* rwm'],
+    unmasked: true,
+    missing: missing.map((name) => `CAP_${name}`),
+  }
+}
+
+/** What the daemon lacks, its containers lack as well. Only a local daemon can be looked at. */
+async function missingFromDaemon(engine: Engine): Promise<string[] | undefined> {
+  if (!engine.local || engine.rootless || engine.kind !== 'docker') return undefined
+  try {
+    const pid = (await readFile('/var/run/docker.pid', 'utf8')).trim()
+    const [status, last] = await Promise.all([
+      readFile(`/proc/${pid}/status`, 'utf8'),
+      readFile('/proc/sys/kernel/cap_last_cap', 'utf8'),
+    ])
+    return missingFrom(status, last)
+  } catch {
+    return undefined
+  }
+}
+
+function defaultCacheFile(): string {
+  return join(process.env['XDG_CACHE_HOME'] || join(homedir(), '.cache'), 'mayfly', 'privilege.json')
+}
+
+/** A cache that can't be read is an empty one. */
+async function readCache(file: string): Promise<Record<string, Privilege>> {
+  try {
+    return JSON.parse(await readFile(file, 'utf8')) as Record<string, Privilege>
+  } catch {
+    return {}
+  }
+}
+
+/** A cache that can't be written costs a second next time, no more. */
+async function writeCache(file: string, answers: Record<string, Privilege>): Promise<void> {
+  const draft = `${file}.${process.pid}`
+  try {
+    await mkdir(dirname(file), { recursive: true })
+    await writeFile(draft, JSON.stringify(answers, null, 2))
+    await rename(draft, file)
+  } catch {}
 }
