@@ -60,7 +60,7 @@ func server(newCommand func() *cobra.Command) func() {
 func runKubectl() {
 	// Verbosity has to count while the command is being put together: plugins
 	// and the kuberc file are read there, before flags are parsed.
-	_ = logs.GlogSetter(kubectl.GetLogVerbosity(os.Args))
+	_, _ = logs.GlogSetter(kubectl.GetLogVerbosity(os.Args))
 	if err := cli.RunNoErrOutput(kubectl.NewDefaultKubectlCommand()); err != nil {
 		kubectlutil.CheckErr(err)
 	}

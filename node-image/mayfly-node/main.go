@@ -12,6 +12,8 @@ import (
 	"os/signal"
 	"syscall"
 
+	"mayfly.io/node-image/mayfly-node/internal/entrypoint"
+	"mayfly.io/node-image/mayfly-node/internal/images"
 	"mayfly.io/node-image/mayfly-node/internal/network"
 )
 
@@ -23,6 +25,9 @@ type subcommand struct {
 
 // One line a subcommand; the order is the one of the usage text.
 var subcommands = []subcommand{
+	{"entrypoint", "make a node out of this container and start its init system", entrypoint.Run},
+	{"kubelet-cgroup", "create the cgroup that the kubelet starts pods in", entrypoint.RunKubeletCgroup},
+	{"images-bake", "write a containerd store whose layers are directories", images.RunBake},
 	{"network", "run the cluster network daemon", network.Run},
 	{"cni-config", "print the CNI configuration of a node", network.RunCNIConfig},
 }

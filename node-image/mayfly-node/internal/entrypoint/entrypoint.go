@@ -1,0 +1,50 @@
+// Package entrypoint makes a node out of a container: it does what
+// `--privileged` would have done, gives the node an identity of its own, and
+// hands over to systemd.
+package entrypoint
+
+import (
+	"context"
+	"fmt"
+	"log"
+	"os"
+	"syscall"
+)
+
+// step is one duty of the entrypoint. A failing duty ends the container, with
+// one line that says which it was.
+type step struct {
+	name string
+	run  func(context.Context) error
+}
+
+// The order matters where a comment says so.
+var steps = []step{
+	{"make cgroups writable", mountCgroups},
+	{"make /sys writable", remountSys},
+	{"create device nodes", createDevices},
+	{"share mounts with pods", shareMounts}, // after every mount above, so that they propagate too
+	{"set machine identity", setMachineIdentity},
+	{"choose the iptables flavour", chooseIPTables},
+	{"let pods reach the engine's DNS", redirectEngineDNS}, // needs the flavour
+	{"pass proxy settings on", passProxyOn},
+	{"install core images", installImages},
+	{"carry a changed address over", followAddress},
+	{"restore the control plane's state", restoreState}, // needs this node's address
+}
+
+// Run does every duty in order and then becomes the command in args, which is
+// the init system of the node.
+func Run(ctx context.Context, args []string) error {
+	log.SetFlags(log.Lmicroseconds)
+	for _, s := range steps {
+		if err := s.run(ctx); err != nil {
+			return fmt.Errorf("could not %s: %w", s.name, err)
+		}
+	}
+	if len(args) == 0 {
+		args = []string{"/sbin/init"}
+	}
+	log.Printf("starting %s", args[0])
+	return syscall.Exec(args[0], args, os.Environ())
+}

@@ -1,0 +1,199 @@
+package entrypoint
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+const cgroupRoot = "/sys/fs/cgroup"
+
+// mountCgroups gives systemd, containerd and the kubelet cgroups that they may
+// write to. Without --privileged the engine mounts them read-only.
+func mountCgroups(context.Context) error {
+	mounts, err := readMounts()
+	if err != nil {
+		return err
+	}
+	named := false
+	for _, m := range mounts {
+		if m.path != cgroupRoot && !strings.HasPrefix(m.path, cgroupRoot+"/") {
+			continue
+		}
+		if err := remountWritable(m); err != nil {
+			return err
+		}
+		named = named || strings.Contains(m.superOptions, "name=systemd")
+	}
+	if cgroupV2() || named {
+		return nil
+	}
+	// systemd on cgroup v1 keeps its own hierarchy; a host without systemd has none to share.
+	dir := filepath.Join(cgroupRoot, "systemd")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	return mounted(unix.Mount("cgroup", dir, "cgroup", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "none,name=systemd"), dir)
+}
+
+// cgroupV2 tells whether the unified hierarchy is mounted.
+func cgroupV2() bool {
+	var stat unix.Statfs_t
+	return unix.Statfs(cgroupRoot, &stat) == nil && stat.Type == unix.CGROUP2_SUPER_MAGIC
+}
+
+func remountSys(context.Context) error {
+	mounts, err := readMounts()
+	if err != nil {
+		return err
+	}
+	for _, m := range mounts {
+		if m.path == "/sys" {
+			return remountWritable(m)
+		}
+	}
+	return nil
+}
+
+// createDevices makes what --privileged would have passed through and a node
+// cannot do without: the kubelet reads /dev/kmsg, FUSE file systems need /dev/fuse.
+func createDevices(context.Context) error {
+	for _, device := range []struct {
+		path         string
+		major, minor uint32
+	}{{"/dev/kmsg", 1, 11}, {"/dev/fuse", 10, 229}} {
+		err := unix.Mknod(device.path, unix.S_IFCHR|0o666, int(unix.Mkdev(device.major, device.minor)))
+		if err != nil && !errors.Is(err, fs.ErrExist) {
+			return fmt.Errorf("mknod %s: %w (the container needs CAP_MKNOD and a device cgroup rule)", device.path, err)
+		}
+	}
+	return nil
+}
+
+// shareMounts lets mounts made in the node, such as volumes, reach its pods.
+func shareMounts(context.Context) error {
+	return mounted(unix.Mount("", "/", "", unix.MS_REC|unix.MS_SHARED, ""), "/")
+}
+
+// mountPoint is one line of /proc/self/mountinfo, described in proc(5).
+type mountPoint struct {
+	path         string
+	options      string
+	superOptions string
+}
+
+func readMounts() ([]mountPoint, error) {
+	file, err := os.Open("/proc/self/mountinfo")
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	var mounts []mountPoint
+	lines := bufio.NewScanner(file)
+	for lines.Scan() {
+		before, after, _ := strings.Cut(lines.Text(), " - ")
+		fields, super := strings.Fields(before), strings.Fields(after)
+		if len(fields) < 6 || len(super) < 3 {
+			return nil, fmt.Errorf("unexpected line in /proc/self/mountinfo: %q", lines.Text())
+		}
+		mounts = append(mounts, mountPoint{path: fields[4], options: fields[5], superOptions: super[2]})
+	}
+	return mounts, lines.Err()
+}
+
+var mountFlags = map[string]uintptr{
+	"nosuid":   unix.MS_NOSUID,
+	"nodev":    unix.MS_NODEV,
+	"noexec":   unix.MS_NOEXEC,
+	"relatime": unix.MS_RELATIME,
+	"noatime":  unix.MS_NOATIME,
+}
+
+// remountWritable lifts "read-only" from a mount point and keeps its other
+// options: a bind remount that drops one of them is refused in a user namespace.
+func remountWritable(m mountPoint) error {
+	flags := uintptr(unix.MS_REMOUNT | unix.MS_BIND)
+	readOnly := false
+	for option := range strings.SplitSeq(m.options, ",") {
+		readOnly = readOnly || option == "ro"
+		flags |= mountFlags[option]
+	}
+	if !readOnly {
+		return nil
+	}
+	return mounted(unix.Mount("", m.path, "", flags, ""), m.path)
+}
+
+func mounted(err error, path string) error {
+	if err != nil {
+		return fmt.Errorf("mount %s: %w (the container needs CAP_SYS_ADMIN, and no AppArmor or seccomp profile)", path, err)
+	}
+	return nil
+}
+
+// RunKubeletCgroup makes the cgroup that the kubelet puts its pods into. It runs
+// right before the kubelet, as systemd has to empty the root cgroup first on
+// cgroup v2: a cgroup with processes cannot hand controllers down.
+func RunKubeletCgroup(context.Context, []string) error {
+	if cgroupV2() {
+		return createUnifiedCgroup("kubelet")
+	}
+	hierarchies, err := os.ReadDir(cgroupRoot)
+	if err != nil {
+		return err
+	}
+	for _, hierarchy := range hierarchies {
+		if !hierarchy.IsDir() {
+			continue
+		}
+		for _, name := range []string{"kubelet", "kubelet.slice"} {
+			dir := filepath.Join(cgroupRoot, hierarchy.Name(), name)
+			if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+				log.Printf("no cgroup %s: %v", dir, err)
+				continue
+			}
+			inheritCPUSet(dir)
+		}
+	}
+	return nil
+}
+
+// inheritCPUSet fills in what a new cpuset cgroup v1 lacks: it starts with no
+// processor and no memory node, and refuses every process until it has some.
+func inheritCPUSet(dir string) {
+	for _, file := range []string{"cpuset.cpus", "cpuset.mems"} {
+		if value, err := os.ReadFile(filepath.Join(filepath.Dir(dir), file)); err == nil {
+			if err := os.WriteFile(filepath.Join(dir, file), value, 0o644); err != nil {
+				log.Printf("%s/%s: %v", dir, file, err)
+			}
+		}
+	}
+}
+
+func createUnifiedCgroup(names ...string) error {
+	for _, name := range append([]string{"."}, names...) {
+		dir := filepath.Join(cgroupRoot, name)
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
+		controllers, err := os.ReadFile(filepath.Join(dir, "cgroup.controllers"))
+		if err != nil {
+			return err
+		}
+		for _, controller := range strings.Fields(string(controllers)) {
+			// One at a time: a controller that cannot be handed down must not keep the others.
+			if err := os.WriteFile(filepath.Join(dir, "cgroup.subtree_control"), []byte("+"+controller), 0o644); err != nil {
+				log.Printf("cgroup controller %s is not handed down from %s: %v", controller, dir, err)
+			}
+		}
+	}
+	return nil
+}
