@@ -168,7 +168,7 @@ function checkSizes(spec: ClusterSpec, pods: Cidr[], services: Cidr[]): Problem[
     const bits = nodePrefix - pod.prefix
     if (bits >= 0 && bits <= 16 && 2 ** bits >= spec.nodes.length) continue
     const most = nodePrefix - Math.ceil(Math.log2(spec.nodes.length))
-    const allowed = `a prefix from /${nodePrefix - 16} to /${most}, as each of ${spec.nodes.length} nodes gets a /${nodePrefix} of it`
+    const allowed = `a prefix from /${nodePrefix - 16} to /${most} (nodes: ${spec.nodes.length}, each gets a /${nodePrefix} of it)`
     problems.push({ path: ['networking', 'podSubnet'], reason: notAllowed(pod.text, allowed) })
   }
   return problems

@@ -11,6 +11,7 @@ import {
   type Pair,
   parseAllDocuments,
   Scalar,
+  visit,
   type YAMLMap,
 } from 'yaml'
 import { MayflyError, messageOf } from '../errors.ts'
@@ -49,29 +50,11 @@ export async function readConfigFile(path: string, cwd: string): Promise<ConfigF
     throw await unreadable(thrown, absolutePath, shownPath)
   })
   const lines = new LineCounter()
-  const documents = parseAllDocuments(source, { lineCounter: lines, prettyErrors: false, merge: true })
-  const placeAt = (offset: number) => {
+  const position = (offset = 0) => {
     const { line, col } = lines.linePos(offset)
     return `${shownPath}:${line}:${col}`
   }
-  const faults = documents
-    .flatMap(({ errors }) => errors)
-    .map(({ pos, message }) => `${placeAt(pos[0])}: ${message}`)
-  if (faults.length > 0) throw configError(faults)
-  const [document, second] = documents.filter(({ contents }) => contents !== null && !isNull(contents))
-  if (!document) {
-    throw configError([`${shownPath}:1:1: the file is empty; allowed: a Cluster of kind.x-k8s.io/v1alpha4`])
-  }
-  if (second) {
-    const place = placeAt(second.contents?.range?.[0] ?? 0)
-    throw configError([`${place}: a second YAML document begins here; allowed: one document a file`])
-  }
-  try {
-    document.toJS()
-  } catch (thrown) {
-    throw configError([`${shownPath}:1:1: ${messageOf(thrown)}`])
-  }
-
+  const document = parseOneDocument(source, lines, position)
   return {
     folder: dirname(absolutePath),
     content: () => withoutNulls(document.toJS()),
@@ -84,6 +67,45 @@ export async function readConfigFile(path: string, cwd: string): Promise<ConfigF
       return depth === path.length && wants !== undefined && isScalar(node) && rereadScalar(node, wants)
     },
   }
+}
+
+function parseOneDocument(
+  source: string,
+  lines: LineCounter,
+  position: (offset?: number) => string,
+): Document {
+  const documents = parseAllDocuments(source, { lineCounter: lines, prettyErrors: false, merge: true })
+  // One slip makes the parser report several errors in one place; the first says it best.
+  const faults = new Map<string, string>()
+  const addFault = (offset: number | undefined, message: string) => {
+    const place = position(offset)
+    if (!faults.has(place)) faults.set(place, `${place}: ${message}`)
+  }
+  for (const document of documents) {
+    for (const { pos, message } of document.errors) addFault(pos[0], message)
+    visit(document, {
+      Alias: (_, alias) => {
+        if (!alias.resolve(document))
+          addFault(alias.range?.[0], `there is no anchor "&${alias.source}" before this alias`)
+      },
+    })
+  }
+  if (faults.size > 0) throw configError([...faults.values()])
+
+  const [document, second] = documents.filter(({ contents }) => !isNull(contents))
+  if (!document)
+    throw configError([`${position()}: the file is empty; allowed: a Cluster of kind.x-k8s.io/v1alpha4`])
+  if (second) {
+    const place = position(second.contents?.range?.[0])
+    throw configError([`${place}: a second YAML document begins here; allowed: one document a file`])
+  }
+  try {
+    document.toJS()
+  } catch (thrown) {
+    // Aliases that multiply without end.
+    throw configError([`${position()}: ${messageOf(thrown)}`])
+  }
+  return document
 }
 
 async function unreadable(
@@ -198,8 +220,7 @@ function rereadScalar(node: Scalar, wants: 'text' | 'flag'): boolean {
 /** A field without a value counts as absent, as it does for kind; list items stay. */
 export function withoutNulls(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(withoutNulls)
-  if (typeof value !== 'object' || value === null || Object.getPrototypeOf(value) !== Object.prototype)
-    return value
+  if (typeof value !== 'object' || value === null) return value
   return Object.fromEntries(
     Object.entries(value)
       .filter(([, field]) => field !== null)

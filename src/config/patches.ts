@@ -117,7 +117,8 @@ function parseOneYamlDocument(text: string): { value?: unknown; fault?: PatchFau
   for (const { errors } of documents) {
     const [error] = errors
     if (error) {
-      const { line, col } = lines.linePos(error.pos[0])
+      // What is missing at the end is missing after the last word, not after the line break.
+      const { line, col } = lines.linePos(Math.min(error.pos[0], text.trimEnd().length))
       return { fault: { reason: `is not YAML: ${error.message}`, at: { line, column: col } } }
     }
   }

@@ -27,7 +27,8 @@ export function problemsOf(error: z.ZodError, input: unknown): Problem[] {
 
 function problemsOfIssue(issue: z.core.$ZodIssue, input: unknown, parent: FieldPath): Problem[] {
   const path = [...parent, ...issue.path.map((key) => (typeof key === 'symbol' ? String(key) : key))]
-  const seen = valueAt(input, path)
+  // A node given as a word is looked at as an object: what zod saw is not always what stands at the path.
+  const seen = 'input' in issue ? issue.input : valueAt(input, path)
   switch (issue.code) {
     case 'unrecognized_keys': {
       const known = issue.message.split(', ')
@@ -41,8 +42,6 @@ function problemsOfIssue(issue: z.core.$ZodIssue, input: unknown, parent: FieldP
       return [
         { path, reason: notAllowed(seen, issue.values.map(String).join(', '), issue.values.map(String)) },
       ]
-    case 'invalid_type':
-      return [{ path, reason: notAllowed(seen, typeNames[issue.expected] ?? issue.expected) }]
     case 'invalid_key':
       return [{ path, inKey: true, reason: `is not a valid key; allowed: ${issue.issues[0]?.message ?? ''}` }]
     case 'invalid_union': {
@@ -51,14 +50,7 @@ function problemsOfIssue(issue: z.core.$ZodIssue, input: unknown, parent: FieldP
         issues.some(({ path: inner, code }) => inner.length > 0 || code === 'unrecognized_keys'),
       )
       if (meant) return meant.flatMap((inner) => problemsOfIssue(inner, input, path))
-      const allowed = issue.errors.flatMap(([first]) =>
-        first?.code === 'invalid_value'
-          ? first.values.map(String)
-          : first?.code === 'invalid_type'
-            ? [typeNames[first.expected]]
-            : [],
-      )
-      return [{ path, reason: notAllowed(seen, allowed.join(', or ')) }]
+      return [{ path, reason: notAllowed(seen, issue.message) }]
     }
     case 'custom': {
       const { fault, wants } = (issue.params ?? {}) as IssueParams
@@ -70,8 +62,6 @@ function problemsOfIssue(issue: z.core.$ZodIssue, input: unknown, parent: FieldP
   }
 }
 
-const typeNames: Record<string, string> = { array: 'a list', object: 'an object', record: 'an object' }
-
 /** The value seen, what is allowed, and the allowed word that was probably meant. */
 export function notAllowed(seen: unknown, allowed: string, words: readonly string[] = []): string {
   const guess = typeof seen === 'string' ? nearest(seen, words) : undefined
@@ -80,11 +70,14 @@ export function notAllowed(seen: unknown, allowed: string, words: readonly strin
 
 function describe(value: unknown): string {
   if (value === undefined) return 'missing'
-  if (Array.isArray(value)) return value.length === 0 ? 'an empty list' : 'a list'
+  if (Array.isArray(value) && value.some((item) => typeof item !== 'string')) return 'a list'
   if (typeof value === 'function') return 'a function'
-  if (typeof value === 'object' && value !== null) return 'an object'
-  const text = typeof value === 'string' ? JSON.stringify(value) : String(value)
-  return text.length > 70 ? `${text.slice(0, 66)}…"` : text
+  if (typeof value === 'object' && value !== null && !Array.isArray(value)) return 'an object'
+  // What is seen may be a URL with a password, and errors end up in logs.
+  const text = (
+    typeof value === 'string' || Array.isArray(value) ? JSON.stringify(value) : String(value)
+  ).replace(/(:\/\/[^\s/@:]*):[^\s/@]*@/g, '$1:***@')
+  return text.length > 70 ? `${text.slice(0, 66)}…` : text
 }
 
 /** What stands at a path, undefined where it ends early. */

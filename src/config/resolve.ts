@@ -88,7 +88,7 @@ async function readConfig(config: unknown, cwd: string): Promise<ReadConfig> {
 }
 
 function validate(schema: z.ZodType, input: unknown): Validated {
-  const result = schema.safeParse(input)
+  const result = schema.safeParse(input, { reportInput: true })
   if (result.success) return { cluster: result.data as ParsedCluster, problems: [] }
   const problems = problemsOf(result.error, input)
   const rest = schema.safeParse(withoutFields(input, problems))

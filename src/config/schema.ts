@@ -40,11 +40,19 @@ function wholeNumber(from: number, to: number, more = '') {
   )
 }
 
-/** An object of which every field is known; a message lists them when one is not. */
-function fields<Shape extends z.core.$ZodLooseShape>(shape: Shape) {
+/** An object of which every field is known; the message about an unknown one has the names of those that are. */
+function fields<Shape extends z.core.$ZodLooseShape>(shape: Shape, allowed = 'an object') {
   return z.strictObject(shape, {
-    error: ({ code }) => (code === 'unrecognized_keys' ? Object.keys(shape).join(', ') : undefined),
+    error: ({ code }) => (code === 'unrecognized_keys' ? Object.keys(shape).join(', ') : allowed),
   })
+}
+
+function list<Item extends z.ZodType>(item: Item) {
+  return z.array(item, { error: 'a list' })
+}
+
+function map<Value extends z.ZodType>(key: z.ZodType<string, string>, value: Value) {
+  return z.record(key, value, { error: 'an object' })
 }
 
 /** Text whose content has a syntax of its own. */
@@ -177,21 +185,24 @@ const memory = leaf<string | number>(
 
 const node = z.preprocess(
   (value) => (typeof value === 'string' ? { role: value } : value),
-  fields({
-    role: z.enum(['control-plane', 'worker']).optional(),
-    image: imageField.optional(),
-    labels: z.record(labelKey, labelValue).optional(),
-    extraMounts: z.array(mount).optional(),
-    extraPortMappings: z.array(portMapping).optional(),
-    kubeadmConfigPatches: z.array(kubeadmPatch).optional(),
-    kubeadmConfigPatchesJSON6902: z.array(kubeadmPatch6902).optional(),
-    name: dnsName('a node name').optional(),
-    cpus: leaf<number>(
-      'a number above 0, such as 1.5',
-      (value) => Number.isFinite(value) && Number(value) > 0,
-    ).optional(),
-    memory: memory.optional(),
-  }),
+  fields(
+    {
+      role: z.enum(['control-plane', 'worker']).optional(),
+      image: imageField.optional(),
+      labels: map(labelKey, labelValue).optional(),
+      extraMounts: list(mount).optional(),
+      extraPortMappings: list(portMapping).optional(),
+      kubeadmConfigPatches: list(kubeadmPatch).optional(),
+      kubeadmConfigPatchesJSON6902: list(kubeadmPatch6902).optional(),
+      name: dnsName('a node name').optional(),
+      cpus: leaf<number>(
+        'a number above 0, such as 1.5',
+        (value) => Number.isFinite(value) && Number(value) > 0,
+      ).optional(),
+      memory: memory.optional(),
+    },
+    'control-plane, worker, or an object',
+  ),
 )
 
 const cidrList = leaf<string | string[]>(
@@ -206,6 +217,9 @@ function cidrsOf(value: unknown): Cidr[] | undefined {
   return cidrs.length > 0 && cidrs.every((cidr) => cidr !== undefined) ? cidrs : undefined
 }
 
+const dnsDomainLabel = '[A-Za-z0-9_](?:[-\\w]*[A-Za-z0-9_])?'
+const dnsDomain = new RegExp(`^(?:\\.|${dnsDomainLabel}(?:\\.${dnsDomainLabel})*\\.?)$`)
+
 const networking = fields({
   ipFamily: z.enum(['ipv4', 'ipv6', 'dual']).optional(),
   apiServerPort: hostPort.optional(),
@@ -214,14 +228,7 @@ const networking = fields({
   serviceSubnet: cidrList.optional(),
   disableDefaultCNI: flag.optional(),
   kubeProxyMode: z.enum(['iptables', 'ipvs', 'nftables', 'none']).optional(),
-  dnsSearch: z
-    .array(
-      text(
-        'a DNS domain',
-        /^(?:\.|[A-Za-z0-9_](?:[-\w]*[A-Za-z0-9_])?(?:\.[A-Za-z0-9_](?:[-\w]*[A-Za-z0-9_])?)*\.?)$/,
-      ),
-    )
-    .optional(),
+  dnsSearch: list(text('a DNS domain', dnsDomain)).optional(),
 })
 
 const featureGateName = text('a name such as "InPlacePodVerticalScaling"', /^[A-Za-z][A-Za-z0-9]*$/)
@@ -256,7 +263,7 @@ const mirrorUrl = text('an http:// or https:// URL without user, query or fragme
 })
 
 const mirrorUrls = z
-  .preprocess((value) => (typeof value === 'string' ? [value] : value), z.array(mirrorUrl))
+  .preprocess((value) => (typeof value === 'string' ? [value] : value), list(mirrorUrl))
   .superRefine((urls, context) => {
     if (urls.length > 0) return
     context.addIssue({
@@ -282,25 +289,28 @@ const noProxy = leaf<string | string[]>(
 
 const clusterShape = {
   name: dnsName('a name').optional(),
-  nodes: z.array(node).optional(),
+  nodes: list(node).optional(),
   networking: networking.optional(),
-  featureGates: z.record(featureGateName, flag).optional(),
-  runtimeConfig: z.record(runtimeConfigKey, runtimeConfigValue).optional(),
-  kubeadmConfigPatches: z.array(kubeadmPatch).optional(),
-  kubeadmConfigPatchesJSON6902: z.array(kubeadmPatch6902).optional(),
-  containerdConfigPatches: z.array(containerdPatch).optional(),
-  containerdConfigPatchesJSON6902: z.array(containerdPatch6902).optional(),
+  featureGates: map(featureGateName, flag).optional(),
+  runtimeConfig: map(runtimeConfigKey, runtimeConfigValue).optional(),
+  kubeadmConfigPatches: list(kubeadmPatch).optional(),
+  kubeadmConfigPatchesJSON6902: list(kubeadmPatch6902).optional(),
+  containerdConfigPatches: list(containerdPatch).optional(),
+  containerdConfigPatchesJSON6902: list(containerdPatch6902).optional(),
   image: imageField.optional(),
-  registryMirrors: z.record(registryHost, mirrorUrls).optional(),
+  registryMirrors: map(registryHost, mirrorUrls).optional(),
   proxy: z
-    .union([
-      z.literal(false),
-      fields({
-        httpProxy: proxyAddress.optional(),
-        httpsProxy: proxyAddress.optional(),
-        noProxy: noProxy.optional(),
-      }),
-    ])
+    .union(
+      [
+        z.literal(false),
+        fields({
+          httpProxy: proxyAddress.optional(),
+          httpsProxy: proxyAddress.optional(),
+          noProxy: noProxy.optional(),
+        }),
+      ],
+      { error: 'false, or an object with httpProxy, httpsProxy and noProxy' },
+    )
     .optional(),
 }
 
