@@ -26,6 +26,7 @@ export type MayflyErrorCode =
   | 'MANIFEST_INVALID'
   | 'APPLY_FAILED'
   | 'KUBE_REQUEST_FAILED'
+  | 'KUBE_OBJECT_FAILED'
   | 'SNAPSHOT_UNFIT'
 
 /** The parts of a {@link MayflyError}; see its properties. */

@@ -124,15 +124,16 @@ export function findKind(kinds: readonly ResourceKind[], ref: KindRef): Resource
 }
 
 /** The error for a kind that the server does not have. */
-export function unknownKind(ref: KindRef, kinds: readonly ResourceKind[], where = ''): MayflyError {
+function unknownKind(ref: KindRef, kinds: readonly ResourceKind[]): MayflyError {
   const wanted =
     typeof ref === 'string'
       ? ref
       : [ref.kind, ref.apiVersion && `(${ref.apiVersion})`].filter(Boolean).join(' ')
-  return notThere(`The API server has no kind ${wanted}${where}`, kindHint(ref, kinds))
+  return notThere(`The API server has no kind ${wanted}`, kindHint(ref, kinds))
 }
 
-function kindHint(ref: KindRef, kinds: readonly ResourceKind[]): string {
+/** What to do about a kind that the server does not have. */
+export function kindHint(ref: KindRef, kinds: readonly ResourceKind[]): string {
   const name = typeof ref === 'string' ? (ref.split('.')[0] ?? ref) : ref.kind
   const elsewhere = [
     ...new Set(

@@ -29,17 +29,18 @@ export const applyOrder: readonly ApplyStage[] = [
       'LimitRange',
       'ResourceQuota',
       'ServiceAccount',
-      'Secret',
-      'ConfigMap',
       'ClusterRole.rbac.authorization.k8s.io',
       'Role.rbac.authorization.k8s.io',
       'NetworkPolicy.networking.k8s.io',
     ],
   },
   {
-    // Bindings after roles: the API server checks that the one who binds has every right of the role.
-    name: 'bindings and volumes',
+    // Bindings after roles: the API server checks that the one who binds has every right of the role. Secrets after
+    // accounts: a token Secret without its account is thrown away.
+    name: 'configuration',
     kinds: [
+      'Secret',
+      'ConfigMap',
       'ClusterRoleBinding.rbac.authorization.k8s.io',
       'RoleBinding.rbac.authorization.k8s.io',
       'PersistentVolume',
