@@ -22,8 +22,16 @@ export async function connectEngine({
   env?: NodeJS.ProcessEnv
   signal?: AbortSignal | undefined
 } = {}): Promise<Engine> {
+  return firstThatAnswers(await enginePlaces({ env }), { signal })
+}
+
+/** The engine at the first of these places where one answers; throws as {@link connectEngine} does. */
+export async function firstThatAnswers(
+  places: readonly EnginePlace[],
+  { signal }: { signal?: AbortSignal | undefined } = {},
+): Promise<Engine> {
   const failures: string[] = []
-  for (const place of await enginePlaces({ env })) {
+  for (const place of places) {
     try {
       return await connectTo(place, { signal })
     } catch (thrown) {
@@ -67,6 +75,7 @@ export async function connectTo(
       },
     )
   })
+  if (!version.ApiVersion || !info.DockerRootDir) throw new Error('what answers there is no container engine')
   const kind = version.Components?.some(({ Name }) => Name === 'Podman Engine') ? 'podman' : 'docker'
   const securityOptions = info.SecurityOptions ?? []
   return {
@@ -168,6 +177,8 @@ function clientOptions({ address, tls }: EnginePlace): Docker.DockerOptions {
 
 /** The reason without the address, which the message around it has already. */
 function plainReason(thrown: unknown): string {
+  const { statusCode } = thrown as { statusCode?: number }
+  if (statusCode !== undefined) return `what answers there is no container engine (HTTP ${statusCode})`
   switch ((thrown as NodeJS.ErrnoException).code) {
     case 'ENOENT':
       return 'no such file'

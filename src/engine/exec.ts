@@ -184,7 +184,7 @@ export async function execOrThrow(
     'EXEC_FAILED',
     `\`${argv.join(' ')}\` failed in "${container}" with exit code ${exitCode}`,
     {
-      output: stderr.trim() || stdout,
+      output: stderr.trim() ? stderr : stdout,
     },
   )
 }

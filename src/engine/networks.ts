@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto'
+import { randomBytes, randomInt } from 'node:crypto'
 import { MayflyError } from '../errors.ts'
 import { until } from '../wait.ts'
 import { ask, engineStatus, unlessGone } from './asking.ts'
@@ -35,27 +35,46 @@ export async function createNetwork(
   spec: NetworkSpec,
   { signal }: Abortable = {},
 ): Promise<Network> {
-  const { name, labels, subnet, ipv6Subnet, mtu } = spec
+  for (;;) {
+    const id = await requestNetwork(engine, spec, signal)
+    // Docker looks for the name and takes it in two steps, so of two requests at once both may succeed
+    // (github.com/moby/moby/issues/20648). Whoever sees a namesake steps back; when both did, both try again.
+    const alone = async () => {
+      const found = await listNetworks(engine, {}, { signal })
+      return found.every((network) => network.name !== spec.name || network.id === id)
+    }
+    if (await alone()) return inspectNetwork(engine, id, { signal })
+    await removeNetwork(engine, id, { signal })
+    await until(`the other network "${spec.name}" to go`, async () => (await alone()) || undefined, {
+      timeoutMs: 500,
+      intervalMs: randomInt(20, 200),
+      signal,
+    }).catch(() => undefined)
+  }
+}
+
+async function requestNetwork(
+  engine: Engine,
+  { name, labels, subnet, ipv6Subnet, mtu }: NetworkSpec,
+  signal: AbortSignal | undefined,
+): Promise<string> {
   const subnets = [subnet, ipv6Subnet].filter((one) => one !== undefined)
   try {
-    await ask(engine, `create network "${name}"`, signal, (abortSignal) =>
+    const network = await ask(engine, `create network "${name}"`, signal, (abortSignal) =>
       engine.docker.createNetwork({
         Name: name,
         Driver: 'bridge',
-        // Docker takes a second network with a name that is taken unless told to look.
         CheckDuplicate: true,
         Labels: labels ?? {},
         ...(ipv6Subnet && { EnableIPv6: true }),
         ...(subnets.length > 0 && {
           IPAM: { Driver: 'default', Config: subnets.map((Subnet) => ({ Subnet })) },
         }),
-        Options: {
-          'com.docker.network.bridge.enable_ip_masquerade': 'true',
-          ...(mtu && { 'com.docker.network.driver.mtu': String(mtu) }),
-        },
+        ...(mtu && { Options: { 'com.docker.network.driver.mtu': String(mtu) } }),
         abortSignal,
       }),
     )
+    return network.id
   } catch (thrown) {
     if (/non-overlapping|all predefined address pools/i.test(String(thrown))) {
       throw new MayflyError('ENGINE_REFUSED', `No free IPv4 subnet is left for network "${name}"`, {
@@ -65,7 +84,6 @@ export async function createNetwork(
     }
     throw thrown
   }
-  return inspectNetwork(engine, name, { signal })
 }
 
 /**
@@ -98,24 +116,23 @@ export async function inspectNetwork(
   }
 }
 
-/** The network of this name, made if there is none. */
+/** The network of this name, made if there is none. Several may ask for it at once. */
 export async function ensureNetwork(
   engine: Engine,
   spec: NetworkSpec,
-  options: Abortable = {},
+  { signal }: Abortable = {},
 ): Promise<Network> {
-  try {
-    return await inspectNetwork(engine, spec.name, options)
-  } catch (thrown) {
-    if (engineStatus(thrown) !== 404) throw thrown
-  }
-  try {
-    return await createNetwork(engine, spec, options)
-  } catch (thrown) {
-    // Somebody else was faster.
-    if (engineStatus(thrown) !== 409) throw thrown
-    return inspectNetwork(engine, spec.name, options)
-  }
+  return until(
+    `network "${spec.name}"`,
+    async () => {
+      const [found, namesake] = (await listNetworks(engine, {}, { signal })).filter(
+        ({ name }) => name === spec.name,
+      )
+      if (namesake) return undefined
+      return found ? inspectNetwork(engine, found.id, { signal }) : createNetwork(engine, spec, { signal })
+    },
+    { timeoutMs: 10_000, signal },
+  )
 }
 
 /** Lets a container join a network as well. */

@@ -123,7 +123,7 @@ export function judgeHost(facts: HostFacts, nodes: PreflightPlan['nodes']): Find
   const lacking = facts.missingCapabilities.filter((name) => neededCapabilities.has(name))
   if (lacking.length > 0) {
     errors.push(
-      `The engine can't give ${list(lacking)} to a container, which a node needs: give it to the engine's own service.`,
+      `The engine can't give ${list(lacking)} to a container, which a node needs: grant that to the engine's own service.`,
     )
   }
   const harmless = facts.missingCapabilities.filter((name) => !neededCapabilities.has(name))
@@ -143,7 +143,7 @@ export function judgeHost(facts: HostFacts, nodes: PreflightPlan['nodes']): Find
       ? 'delegate them to your user with "Delegate=cpu cpuset io memory pids" in a drop-in of user@.service'
       : 'switch them on in the kernel'
     errors.push(
-      `The engine can't use the cgroup controllers ${list(undelegated)}, which the kubelet needs: ${cure}.`,
+      `The engine can't use cgroup controllers that the kubelet needs (${list(undelegated)}): ${cure}.`,
     )
   }
   if (!facts.ipForwarding) {

@@ -1,0 +1,74 @@
+import {
+  type Abortable,
+  type Engine,
+  type Listed,
+  listContainers,
+  listNetworks,
+  listVolumes,
+  removeContainer,
+  removeNetwork,
+  removeVolume,
+} from '../engine/index.ts'
+import { label } from './ownership.ts'
+
+/** Everything of ours that an engine has. */
+export interface Belongings {
+  containers: Listed[]
+  networks: Listed[]
+  volumes: Listed[]
+}
+
+/** Lists the containers, networks and volumes that have all of these labels. */
+export async function listBelongings(
+  engine: Engine,
+  labels: Record<string, string | true>,
+  options: Abortable = {},
+): Promise<Belongings> {
+  const [containers, networks, volumes] = await Promise.all([
+    listContainers(engine, labels, options),
+    listNetworks(engine, labels, options),
+    listVolumes(engine, labels, options),
+  ])
+  return { containers, networks, volumes }
+}
+
+/** Whether there is nothing. */
+export function isEmpty({ containers, networks, volumes }: Belongings): boolean {
+  return containers.length + networks.length + volumes.length === 0
+}
+
+/**
+ * Removes things, without grace: containers at once and concurrently, with their anonymous volumes, then what they
+ * used. Others may remove the same things at the same time.
+ *
+ * @throws the first failure, after everything else was tried
+ */
+export async function removeBelongings(
+  engine: Engine,
+  { containers, networks, volumes }: Belongings,
+  options: Abortable = {},
+): Promise<void> {
+  const first = await Promise.allSettled(containers.map(({ id }) => removeContainer(engine, id, options)))
+  const second = await Promise.allSettled([
+    ...networks.map(({ id }) => removeNetwork(engine, id, options)),
+    ...volumes.map(({ id }) => removeVolume(engine, id, options)),
+  ])
+  const failure = [...first, ...second].find((outcome) => outcome.status === 'rejected')
+  if (failure) throw failure.reason
+}
+
+/**
+ * Deletes a cluster: everything that has its name in the label. Nothing happens when there is none, and several may do
+ * it at once.
+ *
+ * @returns What was there
+ */
+export async function deleteCluster(
+  engine: Engine,
+  name: string,
+  options: Abortable = {},
+): Promise<Belongings> {
+  const found = await listBelongings(engine, { [label.cluster]: name }, options)
+  await removeBelongings(engine, found, options)
+  return found
+}
