@@ -105,6 +105,10 @@ type nodeNetwork struct {
 // in place for the first time.
 func (n *nodeNetwork) keep(ctx context.Context, nodes *mirror[node], ready func()) {
 	disturbed := watchRoutes(ctx, n.log)
+	// While the API is being asked: setting up nftables takes as long as that,
+	// and the pod subnets are known. Should it fail, sync tries again and says so.
+	n.masquerade = newMasquerade(n.log)
+	_ = n.masquerade.ensure(ctx, podAddresses(nil, n.podSubnets))
 	select {
 	case <-nodes.synced:
 	case <-ctx.Done():

@@ -70,7 +70,6 @@ func Run(ctx context.Context, args []string) error {
 		nodeName:      opts.nodeName,
 		podSubnets:    opts.podSubnets,
 		cniConfigPath: opts.cniConfigPath,
-		masquerade:    newMasquerade(log),
 	}
 	nodes := newMirror(toNode)
 	pods := newMirror(policy.PodFrom)

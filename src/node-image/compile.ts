@@ -1,0 +1,200 @@
+import { existsSync } from 'node:fs'
+import { copyFile, mkdir, readFile, symlink, writeFile } from 'node:fs/promises'
+import { join, resolve } from 'node:path'
+import { MayflyError } from '../errors.ts'
+import { type Built, cached, hashFolder } from './cache.ts'
+import { type Architecture, type GoComponent, kubernetesComponents, kubernetesVersions } from './recipe.ts'
+import { crossCompiler, run } from './toolchain.ts'
+
+/** What every compilation depends on. */
+export interface CompileContext {
+  /** The `node-image/` folder. */
+  sources: string
+  arch: Architecture
+  goVersion: string
+  /** Seconds since 1970 that stand in for the time of the build. */
+  epoch: number
+}
+
+/** The version of a module as its go.mod pins it, or `undefined` for one that is not required there. */
+export async function pinnedVersion(goMod: string, module: string): Promise<string | undefined> {
+  const text = await readFile(goMod, 'utf8')
+  for (const line of text.split('\n')) {
+    const [name, version] = line
+      .trim()
+      .replace(/^require /, '')
+      .split(' ')
+    if (name === module) return version
+  }
+  return undefined
+}
+
+/** Compiles the programs of one Go module; the folder has them in `bin/`. */
+export async function compile(component: GoComponent, context: CompileContext): Promise<Built> {
+  const dir = join(context.sources, component.module)
+  const version = (await pinnedVersion(join(dir, 'go.mod'), component.source)) ?? ''
+  const ldflags = ['-s -w -buildid=', component.ldflags?.replaceAll('VERSION', version)]
+    .filter(Boolean)
+    .join(' ')
+  const flags = ['-trimpath', '-buildvcs=false', `-ldflags=${ldflags}`]
+  if (component.tags) flags.push(`-tags=${component.tags}`)
+  const inputs = [
+    component,
+    flags,
+    context.arch,
+    context.goVersion,
+    await hashFolder(dir, (name) => /\.(go|mod|sum)$/.test(name) && !name.endsWith('_test.go')),
+  ]
+  return cached(`${component.module}-${context.arch}`, inputs, async (draft) => {
+    await mkdir(join(draft, 'bin'))
+    for (const [program, packagePath] of Object.entries(component.programs)) {
+      await goBuild(dir, [...flags, '-o', join(draft, 'bin', program), packagePath], context, component.cgo)
+    }
+  })
+}
+
+async function goBuild(cwd: string, args: string[], { arch }: CompileContext, cgo = false): Promise<void> {
+  const env: NodeJS.ProcessEnv = {
+    GOARCH: arch,
+    GOOS: 'linux',
+    CGO_ENABLED: cgo ? '1' : '0',
+    GOFLAGS: '-mod=readonly',
+  }
+  if (cgo) Object.assign(env, { CC: crossCompiler(arch) })
+  await run('go', ['build', ...args], { cwd, env })
+}
+
+/** Where Kubernetes comes from. */
+export type KubernetesSource =
+  | { kind: 'modules'; version: string }
+  | { kind: 'checkout'; version: string; dir: string }
+
+/**
+ * Decides what Kubernetes to build.
+ *
+ * @param version A published version that has pinned modules, or, with a checkout, the version to call it
+ * @param checkout A Kubernetes source tree
+ * @throws MayflyError `NODE_IMAGE_BUILD_FAILED` for a version that is not pinned or a folder that is no checkout
+ */
+export async function resolveKubernetes(
+  version: string | undefined,
+  checkout?: string,
+): Promise<KubernetesSource> {
+  if (checkout !== undefined) return resolveCheckout(resolve(checkout), version)
+  const wanted = version ?? kubernetesVersions[0]
+  if (!(kubernetesVersions as readonly string[]).includes(wanted)) {
+    throw new MayflyError(
+      'NODE_IMAGE_BUILD_FAILED',
+      `Kubernetes ${wanted} is not among the versions with pinned modules`,
+      {
+        hint: `Choose ${kubernetesVersions.join(', ')}, or build another version from its source with --source DIR`,
+      },
+    )
+  }
+  return { kind: 'modules', version: wanted }
+}
+
+async function resolveCheckout(dir: string, version: string | undefined): Promise<KubernetesSource> {
+  const goMod = await readFile(join(dir, 'go.mod'), 'utf8').catch(() => '')
+  if (
+    !/^module k8s\.io\/kubernetes$/m.test(goMod) ||
+    !existsSync(join(dir, 'staging/src/k8s.io/api/go.mod'))
+  ) {
+    throw new MayflyError('NODE_IMAGE_BUILD_FAILED', `${dir} is no Kubernetes source checkout`, {
+      hint: 'Name the folder with the go.mod of module k8s.io/kubernetes and staging/src/k8s.io below it',
+    })
+  }
+  const described = version ?? (await checkoutVersion(dir))
+  if (!described || !/^v\d+\.\d+\.\d+/.test(described)) {
+    throw new MayflyError(
+      'NODE_IMAGE_BUILD_FAILED',
+      `Nothing in ${dir} tells which Kubernetes version it is`,
+      {
+        hint: 'Give the version as well, such as --kubernetes v1.37.2',
+      },
+    )
+  }
+  return { kind: 'checkout', version: described, dir }
+}
+
+async function checkoutVersion(dir: string): Promise<string | undefined> {
+  if (existsSync(join(dir, 'version'))) return (await readFile(join(dir, 'version'), 'utf8')).trim()
+  if (!existsSync(join(dir, '.git'))) return undefined
+  return run('git', ['-C', dir, 'describe', '--tags', '--match', 'v*', '--abbrev=14']).catch(() => undefined)
+}
+
+/** The folder with Kubernetes' own sources: the checkout, or the main module in Go's module cache. */
+async function kubernetesFolder(source: KubernetesSource, context: CompileContext): Promise<string> {
+  if (source.kind === 'checkout') return source.dir
+  const cwd = join(context.sources, 'kubernetes')
+  const listed = await run('go', ['mod', 'download', '-json', `k8s.io/kubernetes@${source.version}`], { cwd })
+  return (JSON.parse(listed) as { Dir: string }).Dir
+}
+
+/** Compiles every Kubernetes component into one program, and pause; the folder has them in `bin/`. */
+export async function compileKubernetes(source: KubernetesSource, context: CompileContext): Promise<Built> {
+  const dir = join(context.sources, 'kubernetes')
+  const ldflags = `-s -w -buildid= ${versionFlags(source.version, context.epoch)}`
+  const flags = ['-trimpath', '-buildvcs=false', `-ldflags=${ldflags}`]
+  const inputs = [source, flags, context.arch, context.goVersion, await hashFolder(dir)]
+  // Go's own build cache knows whether a checkout changed; ours cannot, cheaply.
+  const checkoutState = source.kind === 'checkout' ? Date.now() : 0
+  return cached(`kubernetes-${context.arch}`, [inputs, checkoutState], async (draft) => {
+    const bin = join(draft, 'bin')
+    await mkdir(bin)
+    const modFile = await moduleFile(source, dir, draft)
+    await goBuild(dir, [...modFile, ...flags, '-o', join(bin, 'kubernetes'), '.'], context)
+    for (const component of kubernetesComponents) await symlink('kubernetes', join(bin, component))
+    const pause = join(await kubernetesFolder(source, context), 'build/pause/linux/pause.c')
+    const compiler = crossCompiler(context.arch)
+    await run(compiler, [
+      '-Os',
+      '-Wall',
+      '-static',
+      '-s',
+      '-DVERSION=mayfly',
+      pause,
+      '-o',
+      join(bin, 'pause'),
+    ])
+  })
+}
+
+/** Linker flags that tell Kubernetes its version, as the makefiles of its source tree do. */
+function versionFlags(version: string, epoch: number): string {
+  const [, major, minor] = /^v(\d+)\.(\d+)/.exec(version) ?? []
+  const values = {
+    gitVersion: version,
+    gitMajor: major,
+    gitMinor: minor,
+    gitTreeState: 'clean',
+    buildDate: new Date(epoch * 1000).toISOString().replace('.000', ''),
+  }
+  return ['k8s.io/component-base/version', 'k8s.io/client-go/pkg/version']
+    .flatMap((at) => Object.entries(values).map(([name, value]) => `-X ${at}.${name}=${value}`))
+    .join(' ')
+}
+
+/** The flags that choose the module file: the default version's is go.mod itself. */
+async function moduleFile(source: KubernetesSource, dir: string, draft: string): Promise<string[]> {
+  if (source.kind === 'modules') {
+    return source.version === kubernetesVersions[0] ? [] : [`-modfile=${join(dir, `${source.version}.mod`)}`]
+  }
+  const upstream = await readFile(join(source.dir, 'go.mod'), 'utf8')
+  const staged = [...upstream.matchAll(/^\s*(k8s\.io\/\S+) => (\.\/staging\/\S+)$/gm)]
+  const path = join(draft, 'checkout.mod')
+  await writeFile(
+    path,
+    [
+      'module mayfly.io/node-image/kubernetes',
+      ...(upstream.match(/^(go|godebug) .+$/gm) ?? []),
+      'require k8s.io/kubernetes v0.0.0',
+      `replace k8s.io/kubernetes => ${source.dir}`,
+      ...staged.map(([, module, path]) => `replace ${module} => ${resolve(source.dir, path ?? '')}`),
+      '',
+    ].join('\n\n'),
+  )
+  await copyFile(join(source.dir, 'go.sum'), join(draft, 'checkout.sum'))
+  await run('go', ['mod', 'tidy', `-modfile=${path}`], { cwd: dir, env: { GOFLAGS: '-mod=mod' } })
+  return [`-modfile=${path}`]
+}
