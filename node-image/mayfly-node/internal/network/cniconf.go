@@ -76,11 +76,7 @@ func CNIConfig(podCIDRs []netip.Prefix, mtu int) ([]byte, error) {
 
 // ensureCNIConfig writes the node's CNI configuration to path, at once and only
 // if something else is there: the runtime reloads what is touched.
-func ensureCNIConfig(path string, podCIDRs []netip.Prefix) (written bool, err error) {
-	mtu, err := defaultMTU()
-	if err != nil {
-		return false, err
-	}
+func ensureCNIConfig(path string, podCIDRs []netip.Prefix, mtu int) (written bool, err error) {
 	document, err := CNIConfig(podCIDRs, mtu)
 	if err != nil {
 		return false, err

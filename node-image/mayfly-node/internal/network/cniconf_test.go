@@ -55,7 +55,7 @@ func TestEnsureCNIConfigLeavesEqualContentAlone(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "10-kindnet.conflist")
 	ensure := func(cidr string) bool {
 		t.Helper()
-		written, err := ensureCNIConfig(path, prefixes(cidr))
+		written, err := ensureCNIConfig(path, prefixes(cidr), 1500)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -81,7 +81,7 @@ func TestEnsureCNIConfigLeavesEqualContentAlone(t *testing.T) {
 }
 
 func TestEnsureCNIConfigSaysWhatIsWrong(t *testing.T) {
-	if _, err := ensureCNIConfig(filepath.Join(t.TempDir(), "missing", "x.conflist"), prefixes("10.244.1.0/24")); err == nil {
+	if _, err := ensureCNIConfig(filepath.Join(t.TempDir(), "missing", "x.conflist"), prefixes("10.244.1.0/24"), 1500); err == nil {
 		t.Error("no error for a directory that is not there")
 	}
 }

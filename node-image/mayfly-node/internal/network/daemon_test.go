@@ -76,10 +76,14 @@ func TestDaemon(t *testing.T) {
 	eventually(t, "routes to the new node", has(both))
 	node.IP(t, "route delete 10.244.1.0/24")
 	eventually(t, "the route is back", has(both))
+	configBefore, _ := os.ReadFile(filepath.Join(api.dir, "10-kindnet.conflist"))
 	node.IP(t, "link set eth0 down")
 	node.IP(t, "link set eth0 up")
 	node.IP(t, "addr replace fd99::2/64 dev eth0 nodad") // went with the link
 	eventually(t, "the routes are back after the interface was down", has(both))
+	if config, _ := os.ReadFile(filepath.Join(api.dir, "10-kindnet.conflist")); !bytes.Equal(config, configBefore) {
+		t.Errorf("the CNI configuration changed as the interface was down, to %s", config)
+	}
 
 	policyTable := func() string { return node.Run(t, "nft list tables") }
 	api.kubectl("", "create", "serviceaccount", "default")
@@ -91,7 +95,6 @@ func TestDaemon(t *testing.T) {
 	})
 
 	api.stop()
-	daemon.logged("connection refused")
 	api.start()
 	api.kubectl("", "delete", "networkpolicy", "nobody-in")
 	eventually(t, "no rules once the policy is gone, after the API server was away", func() bool {

@@ -1,6 +1,7 @@
 package network
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"net/netip"
@@ -98,6 +99,7 @@ type nodeNetwork struct {
 	nodeName      string
 	podSubnets    []netip.Prefix
 	cniConfigPath string
+	mtu           int
 	masquerade    *masquerade
 }
 
@@ -141,7 +143,13 @@ func (n *nodeNetwork) keep(ctx context.Context, nodes *mirror[node], ready func(
 
 func (n *nodeNetwork) sync(ctx context.Context, nodes []node) error {
 	if i := slices.IndexFunc(nodes, func(other node) bool { return other.name == n.nodeName }); i >= 0 && len(nodes[i].podCIDRs) > 0 {
-		written, err := ensureCNIConfig(n.cniConfigPath, nodes[i].podCIDRs)
+		mtu, err := defaultMTU()
+		if err != nil {
+			return err
+		}
+		// The default route goes for a moment when its interface does.
+		n.mtu = cmp.Or(mtu, n.mtu)
+		written, err := ensureCNIConfig(n.cniConfigPath, nodes[i].podCIDRs, n.mtu)
 		if err != nil {
 			return err
 		}

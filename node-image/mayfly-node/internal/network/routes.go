@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -64,29 +65,54 @@ func ensureRoutes(log *slog.Logger, want map[netip.Prefix]netip.Addr) error {
 // one goes down the kernel drops IPv4 routes without a word.
 func watchRoutes(ctx context.Context, log *slog.Logger) <-chan struct{} {
 	disturbed := make(chan struct{}, 1)
-	updates := make(chan netlink.RouteUpdate, 16)
-	err := netlink.RouteSubscribeWithOptions(updates, ctx.Done(), netlink.RouteSubscribeOptions{
-		ErrorCallback: func(err error) { log.Warn("route notifications", "err", err) },
-	})
-	if err != nil {
-		log.Warn("lost routes will only be noticed with the next change of a node", "err", err)
-		return disturbed
+	disturb := func() {
+		select {
+		case disturbed <- struct{}{}:
+		default:
+		}
 	}
+	updates := subscribeRoutes(ctx, log)
 	go func() {
-		for update := range updates {
-			ours := update.Type == unix.RTM_DELROUTE && update.Protocol == RouteProtocol
-			connected := update.Type == unix.RTM_NEWROUTE && update.Protocol == unix.RTPROT_KERNEL &&
-				update.Table == unix.RT_TABLE_MAIN && !prefixOf(update.Dst).IsSingleIP()
-			if !ours && !connected {
-				continue
+		for {
+			for update := range updates {
+				ours := update.Type == unix.RTM_DELROUTE && update.Protocol == RouteProtocol
+				connected := update.Type == unix.RTM_NEWROUTE && update.Protocol == unix.RTPROT_KERNEL &&
+					update.Table == unix.RT_TABLE_MAIN && !prefixOf(update.Dst).IsSingleIP()
+				if ours || connected {
+					disturb()
+				}
 			}
+			// So many changes at once that the kernel dropped some, most likely.
 			select {
-			case disturbed <- struct{}{}:
-			default:
+			case <-time.After(time.Second):
+			case <-ctx.Done():
+				return
 			}
+			updates = subscribeRoutes(ctx, log)
+			disturb()
 		}
 	}()
 	return disturbed
+}
+
+// subscribeRoutes gives all changes of routes, and an end of them on failure.
+func subscribeRoutes(ctx context.Context, log *slog.Logger) <-chan netlink.RouteUpdate {
+	ctx, end := context.WithCancel(ctx)
+	updates := make(chan netlink.RouteUpdate, 16)
+	err := netlink.RouteSubscribeWithOptions(updates, ctx.Done(), netlink.RouteSubscribeOptions{
+		ErrorCallback: func(err error) {
+			if ctx.Err() == nil {
+				log.Warn("following the kernel's routes failed, starting again", "err", err)
+			}
+			end()
+		},
+	})
+	if err != nil {
+		log.Warn("cannot follow the kernel's routes, trying again", "err", err)
+		end()
+		close(updates)
+	}
+	return updates
 }
 
 // defaultMTU is the MTU of the interface that the default route leads through,
