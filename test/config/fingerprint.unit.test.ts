@@ -79,6 +79,14 @@ test('the order of keys does not matter, that of patches does', async () => {
   )
 })
 
+test('the order of workers does not matter', async () => {
+  const other = { role: 'worker' as const, image: 'other' }
+  const patched = { role: 'worker' as const, kubeadmConfigPatches: [kubelet] }
+  expect(await fingerprint({ nodes: ['control-plane', other, patched] })).toBe(
+    await fingerprint({ nodes: ['control-plane', patched, other] }),
+  )
+})
+
 test('how many nodes are of an unusual sort does not matter, what role they have does', async () => {
   const patched = { role: 'worker' as const, kubeadmConfigPatches: [kubelet] }
   const one = await fingerprint({ nodes: ['control-plane', patched, 'worker'] })

@@ -140,12 +140,14 @@ test('options win over the file: objects key by key, lists and scalars as a whol
     name: 'mine',
     networking: { apiServerPort: -1, kubeProxyMode: undefined },
     featureGates: { SidecarContainers: true },
+    containerdConfigPatches: undefined,
     kubeadmConfigPatches: [],
   })
   expect(spec).toMatchObject({
     name: 'mine',
     networking: { ipFamily: 'dual', apiServerPort: 0, kubeProxyMode: 'nftables' },
     featureGates: { InPlacePodVerticalScaling: true, SidecarContainers: true },
+    containerdConfigPatches: ['version = 3\n[debug]\n  level = "debug"'],
     kubeadmConfigPatches: [],
     nodes: [{ name: 'mine-control-plane' }, { name: 'mine-worker' }],
   })

@@ -116,6 +116,16 @@ test('fields that clash with each other', async () => {
   `)
 })
 
+test('empty values, and values that come in through an anchor, are told where they are written', async () => {
+  expect(await messageFor({ config: 'broken/places.yaml' })).toMatchInlineSnapshot(`
+    "The cluster configuration has 4 problems:
+      broken/places.yaml:2:1: kind is missing; allowed: "Cluster"
+      broken/places.yaml:7:10: nodes[0].image is "bad image"; allowed: an image reference such as "mayfly/node:v1.37.2"
+      broken/places.yaml:7:10: nodes[1].image is "bad image"; allowed: an image reference such as "mayfly/node:v1.37.2"
+      broken/places.yaml:10:2: nodes[2] is null; allowed: control-plane, worker, or an object"
+  `)
+})
+
 test('an older version of the format', async () => {
   expect(await messageFor({ config: 'broken/old-version.yaml' })).toMatchInlineSnapshot(`
     "The cluster configuration has a problem:
@@ -365,6 +375,35 @@ test.each(subnetMistakes)('subnets that do not fit: $says', async ({ networking,
   expect(await messageFor({ networking, nodes })).toBe(
     `The cluster configuration has a problem:\n  networking.${says}`,
   )
+})
+
+test('a clash with a field that is broken itself is not told', async () => {
+  // With the default in place of the broken one, the other would be wrong too.
+  const networkings = [
+    { podSubnet: 'banana', serviceSubnet: '10.244.0.0/20' },
+    { ipFamily: 'ipv7', podSubnet: 'fd00::/56' },
+  ]
+  for (const networking of networkings) expect(await messageFor({ networking })).toContain('has a problem:')
+})
+
+test.each(['http://user@a', 'http://:secret@a', 'http://a?b', 'http://a#b', 'registry:5000', 'http:a', ''])(
+  'mirror %j is refused',
+  async (url) => {
+    expect(await messageFor({ registryMirrors: { 'docker.io': url } })).toContain(
+      'allowed: an http:// or https:// URL',
+    )
+  },
+)
+
+test.each(['a/b/c', '/a', 'A.b/c', '-a', 'a-', 'a'.repeat(64), `${'a'.repeat(254)}/b`])(
+  'label key %j is refused',
+  async (key) => {
+    expect(await messageFor({ nodes: [{ labels: { [key]: '' } }] })).toContain('is not a valid key')
+  },
+)
+
+test.each(['a'.repeat(64), 'a..b', '.a', 'a_b', 'A', 'a-'])('node name %j is refused', async (name) => {
+  expect(await messageFor({ nodes: [{ name }] })).toContain('nodes[0].name is')
 })
 
 test.each(['512', '512m', '512MB', 'lots', 1.5e9 + 0.5, -1, '127Mi'])(

@@ -120,6 +120,11 @@ test.each<[NonNullable<ClusterOptions['networking']>, object]>([
     { ipFamily: 'dual', podSubnet: ['fd00:1::/56', '10.1.0.0/16'] },
     { podSubnets: ['fd00:1::/56', '10.1.0.0/16'], serviceSubnets: ['fd00:10:96::/112', '10.96.0.0/16'] },
   ],
+  // Networks of different families never overlap, whatever their bits.
+  [
+    { ipFamily: 'dual', podSubnet: '10.0.0.0/16,fd00::/56', serviceSubnet: '10.1.0.0/16,::a00:0/112' },
+    { serviceSubnets: ['10.1.0.0/16', '::a00:0/112'] },
+  ],
   // Canonical form: one subnet has one text.
   [
     { ipFamily: 'dual', podSubnet: '10.1.2.3/16, FD00:0:0:1:0:0:0:1/56' },
@@ -194,13 +199,13 @@ test("the environment's proxy is the nodes', with what is inside the cluster lef
     HTTP_PROXY: '',
     http_proxy: 'http://p:1',
     HTTPS_PROXY: 'http://p:2',
-    no_proxy: 'localhost, .corp',
+    no_proxy: 'localhost, .corp,.svc',
   }
   expect((await resolve({ name: 'c', nodes: ['control-plane', 'worker'] }, env)).proxy).toEqual({
     httpProxy: 'http://p:1',
     httpsProxy: 'http://p:2',
     noProxy:
-      'localhost,.corp,10.96.0.0/16,10.244.0.0/16,c-control-plane,c-worker,.svc,.svc.cluster,.svc.cluster.local',
+      'localhost,.corp,.svc,10.96.0.0/16,10.244.0.0/16,c-control-plane,c-worker,.svc.cluster,.svc.cluster.local',
   })
 })
 
