@@ -13,6 +13,7 @@ import (
 	"syscall"
 
 	"mayfly.io/node-image/mayfly-node/internal/entrypoint"
+	"mayfly.io/node-image/mayfly-node/internal/etcdstate"
 	"mayfly.io/node-image/mayfly-node/internal/images"
 	"mayfly.io/node-image/mayfly-node/internal/network"
 )
@@ -27,6 +28,7 @@ type subcommand struct {
 var subcommands = []subcommand{
 	{"entrypoint", "make a node out of this container and start its init system", entrypoint.Run},
 	{"kubelet-cgroup", "create the cgroup that the kubelet starts pods in", entrypoint.RunKubeletCgroup},
+	{"state-save", "write the state of this control plane to standard output", etcdstate.RunSave},
 	{"images-bake", "write a containerd store whose layers are directories", images.RunBake},
 	{"network", "run the cluster network daemon", network.Run},
 	{"cni-config", "print the CNI configuration of a node", network.RunCNIConfig},

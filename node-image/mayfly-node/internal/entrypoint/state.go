@@ -1,5 +1,119 @@
 package entrypoint
 
-import "context"
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
 
-func restoreState(context.Context) error { return nil }
+	"mayfly.io/node-image/mayfly-node/internal/etcdstate"
+	"mayfly.io/node-image/mayfly-node/internal/network"
+)
+
+// nodeDocument says what this node is to become. Whoever creates the container
+// puts it there before it starts; without it the node waits for kubeadm.
+const nodeDocument = "/mayfly/node.json"
+
+const etcdDataDir = "/var/lib/etcd"
+
+// node is the schema of the document; src/boot/node-document.ts has its twin.
+type node struct {
+	// Base is the folder of the snapshot to restore.
+	Base string `json:"base"`
+	// Files are those below the snapshot's files/ to take over. In them,
+	// @NAME@ stands for a value.
+	Files  []string          `json:"files"`
+	Values map[string]string `json:"values"`
+	// PodCIDRs are the pod subnets of this node, one a family; none when
+	// the cluster brings a network of its own.
+	PodCIDRs []string `json:"podCIDRs"`
+	// Etcd is set on control-plane nodes.
+	Etcd *etcdstate.Member `json:"etcd"`
+	// Objects are written over the snapshot's, or beside them.
+	Objects []object `json:"objects"`
+}
+
+type object struct {
+	Key   string          `json:"key"`
+	Value json.RawMessage `json:"value"`
+}
+
+// restoreState makes of a fresh node what its document says. A node that was
+// stopped and started again has its state, and keeps it.
+func restoreState(context.Context) error {
+	raw, err := os.ReadFile(nodeDocument)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var wanted node
+	if err := json.Unmarshal(raw, &wanted); err != nil {
+		return fmt.Errorf("%s: %w", nodeDocument, err)
+	}
+	done := nodeDocument + ".done"
+	if _, err := os.Stat(done); err == nil {
+		return nil
+	}
+	for _, name := range wanted.Files {
+		if err := restoreFile(wanted, name); err != nil {
+			return err
+		}
+	}
+	if len(wanted.PodCIDRs) > 0 {
+		if err := network.WriteCNIConfig(wanted.PodCIDRs); err != nil {
+			return err
+		}
+	}
+	if wanted.Etcd != nil {
+		if err := restoreEtcd(wanted); err != nil {
+			return err
+		}
+	}
+	return os.WriteFile(done, nil, 0o644)
+}
+
+func restoreFile(wanted node, name string) error {
+	content, err := os.ReadFile(filepath.Join(wanted.Base, "files", name))
+	if err != nil {
+		return err
+	}
+	text := string(content)
+	for placeholder, value := range wanted.Values {
+		text = strings.ReplaceAll(text, "@"+placeholder+"@", value)
+	}
+	target := filepath.Join("/", name)
+	if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(target, []byte(text), 0o600)
+}
+
+func restoreEtcd(wanted node) error {
+	saved, err := os.Open(filepath.Join(wanted.Base, "etcd.jsonl.gz"))
+	if err != nil {
+		return err
+	}
+	defer saved.Close()
+	replaced := map[string]bool{}
+	var entries []etcdstate.Entry
+	for _, o := range wanted.Objects {
+		replaced[o.Key] = true
+		entries = append(entries, etcdstate.Entry{Key: o.Key, Value: o.Value})
+	}
+	err = etcdstate.Read(saved, func(entry etcdstate.Entry) error {
+		if !replaced[entry.Key] {
+			entries = append(entries, entry)
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("%s: %w", saved.Name(), err)
+	}
+	return etcdstate.Restore(etcdDataDir, *wanted.Etcd, entries)
+}

@@ -13,6 +13,8 @@ import (
 	"path/filepath"
 )
 
+const defaultCNIConfigPath = "/etc/cni/net.d/10-kindnet.conflist"
+
 // The documents of https://www.cni.dev/docs/spec/ and of the plugins ptp,
 // host-local and portmap, in the order in which they are printed.
 type cniConfig struct {
@@ -122,5 +124,24 @@ func RunCNIConfig(_ context.Context, args []string) error {
 		return err
 	}
 	_, err = os.Stdout.Write(document)
+	return err
+}
+
+// WriteCNIConfig puts the CNI configuration on disk before the kubelet starts,
+// as the daemon would later, so that no pod has to run before a node is Ready.
+func WriteCNIConfig(podCIDRs []string) error {
+	var prefixes []netip.Prefix
+	for _, cidr := range podCIDRs {
+		prefix, err := netip.ParsePrefix(cidr)
+		if err != nil {
+			return err
+		}
+		prefixes = append(prefixes, prefix)
+	}
+	mtu, err := defaultMTU()
+	if err != nil {
+		return err
+	}
+	_, err = ensureCNIConfig(defaultCNIConfigPath, prefixes, mtu)
 	return err
 }

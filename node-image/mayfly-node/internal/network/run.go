@@ -110,7 +110,7 @@ func parseOptions(args []string) (options, error) {
 	f.StringVar(&o.kubeconfig, "kubeconfig", "", "kubeconfig file; without it the pod's service account is used")
 	f.StringVar(&o.controlPlaneEndpoint, "control-plane-endpoint", os.Getenv("CONTROL_PLANE_ENDPOINT"), "host:port of the API server, instead of the kubernetes Service, which only answers once kube-proxy runs (env CONTROL_PLANE_ENDPOINT)")
 	f.StringVar(&o.healthzAddress, "healthz-address", "127.0.0.1:10244", "where /healthz answers as soon as the node's network is in place; empty for nowhere")
-	f.StringVar(&o.cniConfigPath, "cni-config", "/etc/cni/net.d/10-kindnet.conflist", "CNI configuration file; written only if its content differs")
+	f.StringVar(&o.cniConfigPath, "cni-config", defaultCNIConfigPath, "CNI configuration file; written only if its content differs")
 	if err := f.Parse(args); err != nil {
 		return o, err
 	}
