@@ -162,7 +162,7 @@ async function applyOne(
   const body = { ...object, metadata: { ...metadata, ...(within && { namespace: within }) } }
   const outcome = await until(
     `${nameOf(body)} to be accepted`,
-    async (signal) => {
+    async (signal, report) => {
       try {
         const live = await kube.request<KubeObject>('PATCH', path, {
           query: { fieldManager, force: true, fieldValidation: 'Strict' },
@@ -173,6 +173,8 @@ async function applyOne(
         })
         if (!live.metadata.deletionTimestamp) return { live }
         // What is being deleted takes the change and goes nevertheless.
+        const held = live.metadata.finalizers?.join(', ')
+        report(`one of that name is still being deleted${held ? `, held by ${held}` : ''}`)
         await waitFor(kube, live, 'deleted', limits())
         return undefined
       } catch (thrown) {
@@ -195,7 +197,8 @@ function isPassing(thrown: unknown): boolean {
   if (code === 403) return /because it is being terminated|error looking up service account/.test(message)
   // The path itself is not there yet: the handler of a new definition is still being set up.
   if (code === 404) return !details?.name
-  return code === 409 || code === 429 || code >= 500
+  if (code === 500) return /failed calling webhook|etcdserver:|timed? ?out/i.test(message)
+  return code === 409 || code === 429 || code > 500
 }
 
 function applyError(object: KubeObject, body: KubeObject, thrown: unknown): MayflyError {
@@ -212,7 +215,11 @@ function reasonsOf({ message, details }: KubeStatus): string {
 }
 
 function hintFor({ code, message, details }: KubeStatus, { metadata }: KubeObject): string | undefined {
-  if (/field is immutable|updates to .* are forbidden|pod updates may not change/.test(message)) {
+  if (
+    /field is immutable|may not change once set|updates to .* are forbidden|pod updates may not change/.test(
+      message,
+    )
+  ) {
     return 'Delete the object first, or give it another name: this field cannot be changed on an existing one'
   }
   if (code === 404 && details?.kind === 'namespaces') {

@@ -3,7 +3,7 @@ import { dirname, extname, join, relative, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { isDeepStrictEqual } from 'node:util'
 import { execa } from 'execa'
-import { LineCounter, parseAllDocuments } from 'yaml'
+import { LineCounter, parseAllDocuments, type YAMLParseError } from 'yaml'
 import { MayflyError, messageOf } from '../errors.ts'
 import { didYouMean } from './near.ts'
 import { type KubeObject, keyOf, nameOf } from './objects.ts'
@@ -16,7 +16,7 @@ import { type KubeObject, keyOf, nameOf } from './objects.ts'
  * - a folder with a `kustomization.yaml`, which is built by kustomize;
  * - a `file:` URL of any of these;
  * - YAML text, told from a path by its line breaks;
- * - an object;
+ * - an object, such as one of the types of `@kubernetes/client-node`;
  * - a function that returns, or promises, any of these or a list of them.
  *
  * @public
@@ -24,7 +24,7 @@ import { type KubeObject, keyOf, nameOf } from './objects.ts'
 export type ManifestSource =
   | string
   | URL
-  | { apiVersion?: string; kind?: string }
+  | object
   | (() => ManifestSource | ManifestSource[] | Promise<ManifestSource | ManifestSource[]>)
 
 /**
@@ -66,7 +66,7 @@ export async function loadManifests(
     kustomize: kustomize ?? ((folder) => localKustomize(folder, signal)),
     signal,
   }
-  return withoutRepeats(await loadAll([sources].flat() as ManifestSource[], context))
+  return withoutRepeats(await loadAll(Array.isArray(sources) ? sources : [sources], context))
 }
 
 type Context = Required<Pick<LoadManifestsOptions, 'cwd' | 'kustomize'>> & { signal: AbortSignal | undefined }
@@ -81,7 +81,8 @@ async function loadAll(sources: ManifestSource[], context: Context): Promise<Kub
 }
 
 async function load(source: ManifestSource, index: number, context: Context): Promise<KubeObject[]> {
-  if (typeof source === 'function') return loadAll([await source()].flat() as ManifestSource[], context)
+  if (Array.isArray(source)) return loadAll(source, context)
+  if (typeof source === 'function') return loadAll([await source()], context)
   if (source instanceof URL) return loadUrl(source, context)
   if (typeof source === 'string') {
     if (source.includes('\n')) return parseManifests(source, 'inline YAML')
@@ -190,20 +191,7 @@ export function parseManifests(text: string, origin: string): KubeObject[] {
   if (!Array.isArray(documents)) return []
   return documents.flatMap((document) => {
     const [error] = document.errors
-    if (error) {
-      const line = error.linePos?.[0].line ?? 1
-      throw new MayflyError(
-        'MANIFEST_INVALID',
-        `${origin}:${line} is not valid YAML: ${error.message.split('\n')[0]}`,
-        {
-          output: error.message.split('\n').slice(1).join('\n'),
-          ...(/Plain value cannot start with|flow/i.test(error.message) &&
-            text.includes('{{') && {
-              hint: 'This looks like a template: render it first, and give the result, or a function that returns it',
-            }),
-        },
-      )
-    }
+    if (error) throw invalidYaml(error, text, origin)
     const line = lineCounter.linePos(document.contents?.range?.[0] ?? 0).line
     let value: unknown
     try {
@@ -215,6 +203,22 @@ export function parseManifests(text: string, origin: string): KubeObject[] {
     }
     return value === null || value === undefined ? [] : flatten(value, `${origin}:${line}`)
   })
+}
+
+function invalidYaml(error: YAMLParseError, text: string, origin: string): MayflyError {
+  const line = error.linePos?.[0].line ?? 1
+  const [problem = '', ...excerpt] = error.message.split('\n')
+  const isTemplate = text.split('\n')[line - 1]?.includes('{{')
+  return new MayflyError(
+    'MANIFEST_INVALID',
+    `${origin}:${line} is not valid YAML: ${problem.replace(/ at line .*/, '')}`,
+    {
+      output: excerpt.join('\n'),
+      ...(isTemplate && {
+        hint: 'This is a template: give what it renders to, or a function that renders it',
+      }),
+    },
+  )
 }
 
 /** The object, or the objects of a `List`, checked for what every object must have. */

@@ -97,7 +97,14 @@ function isKeyed(list: unknown[], key: string): boolean {
   )
 }
 
-function isMatcher(value: unknown): value is { asymmetricMatch(actual: unknown): boolean } {
+/** What `expect.any(String)` and its like are, in Vitest and in Jest. */
+interface Matcher {
+  asymmetricMatch(actual: unknown): boolean
+  /** Says what it matches, such as `Any<String>`. */
+  toAsymmetricMatcher?(): string
+}
+
+function isMatcher(value: unknown): value is Matcher {
   return (
     typeof value === 'object' &&
     value !== null &&
@@ -119,11 +126,11 @@ function fieldPath(field: string): string {
 }
 
 function sided(side: '-' | '+', value: unknown): string {
-  const text =
-    value === undefined
-      ? '(nothing)'
-      : isMatcher(value)
-        ? String(value)
-        : inspect(value, { depth: 6, breakLength: 100 })
-  return text.replaceAll(/^/gm, `  ${side} `)
+  return shown(value).replaceAll(/^/gm, `  ${side} `)
+}
+
+function shown(value: unknown): string {
+  if (value === undefined) return '(nothing)'
+  if (isMatcher(value)) return value.toAsymmetricMatcher?.() ?? String(value)
+  return inspect(value, { depth: 6, breakLength: 100 })
 }

@@ -39,16 +39,16 @@ export interface WaitForLimits extends WaitLimits {
 /**
  * Waits, by watching, until an object is as asked for.
  *
- * @returns The object; for `'deleted'`, what was last seen of it, if anything
+ * @returns The object as it was then
  * @throws MayflyError `WAIT_TIMED_OUT` or `WAIT_ABORTED` with what was last seen of it, `KUBE_REQUEST_FAILED` when it cannot be watched
  * @public
  */
-export async function waitFor<T extends object = KubeObject>(
+export async function waitFor(
   kube: Kube,
   ref: ObjectRef,
   condition: 'deleted',
   limits: WaitForLimits,
-): Promise<T | undefined>
+): Promise<void>
 export async function waitFor<T extends object = KubeObject>(
   kube: Kube,
   ref: ObjectRef,
@@ -64,7 +64,6 @@ export async function waitFor<T extends object = KubeObject>(
   const limit = deadline(limits)
   const judge = judgeOf(condition)
   let located: LocatedObject | undefined
-  let current: KubeObject | undefined
   let lastSeen = 'nothing'
   let cause: unknown
   try {
@@ -82,21 +81,19 @@ export async function waitFor<T extends object = KubeObject>(
         },
       },
     )
-    for await (const { type, object, items } of watch) {
+    for await (const { type, items } of watch) {
       const [now] = items.values()
       const verdict = await judge(now)
-      if (verdict === true) return (now ?? current) as T | undefined
-      current = now ?? current
+      if (verdict === true) return now as T | undefined
       lastSeen = now
         ? `${verdict}\n${summaryOf(now)}`
         : `no such object${type === 'DELETED' ? ', it was deleted' : ''}`
-      if (type === 'DELETED') current = object
       cause = undefined
     }
   } catch (thrown) {
     if (!limit.aborted) {
       // With its definition gone, so is the object.
-      if (condition === 'deleted' && kubeStatus(thrown)?.code === 404) return current as T | undefined
+      if (condition === 'deleted' && kubeStatus(thrown)?.code === 404) return
       throw thrown
     }
   }

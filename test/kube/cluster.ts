@@ -1,0 +1,29 @@
+import { readFileSync } from 'node:fs'
+import { onTestFinished } from 'vitest'
+import { connectKube, create, type Kube, remove } from '../../src/kube/index.ts'
+
+/**
+ * The cluster that the tests of this folder run on.
+ *
+ * @throws Error without one: a test that is silently left out proves nothing
+ */
+export function testCluster(): Kube {
+  const path = process.env['MAYFLY_TEST_KUBECONFIG']
+  if (!path)
+    throw new Error('Set MAYFLY_TEST_KUBECONFIG to the path of a kubeconfig of a cluster made for tests')
+  return connectKube(readFileSync(path, 'utf8'))
+}
+
+/** A namespace of the test's own, deleted after it. */
+export async function testNamespace(kube: Kube): Promise<string> {
+  const { metadata } = await create(kube, {
+    apiVersion: 'v1',
+    kind: 'Namespace',
+    metadata: { generateName: 'kube-test-' },
+  })
+  const name = metadata.name ?? ''
+  onTestFinished(async () => {
+    await remove(kube, { kind: 'Namespace', name })
+  })
+  return name
+}
