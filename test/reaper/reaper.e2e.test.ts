@@ -17,7 +17,15 @@ import {
   listContainers,
   startContainer,
 } from '../../src/engine/index.ts'
-import { deleteCluster, label, listBelongings, ownership, sweep } from '../../src/reaper/index.ts'
+import {
+  deleteCluster,
+  label,
+  listBelongings,
+  ownership,
+  startWatchdog,
+  sweep,
+} from '../../src/reaper/index.ts'
+import { formatIdentity, thisProcess } from '../../src/reaper/process-identity.ts'
 import { isEmpty } from '../../src/reaper/removal.ts'
 import { until } from '../../src/wait.ts'
 import { ensureTinyImage, tinyImage } from '../engine/tiny-image.ts'
@@ -205,6 +213,20 @@ describe.skipIf(process.platform !== 'linux')('the watchdog', () => {
     )
     await die(owner)
     await until('nothing to be left', async () => isEmpty(await leftOf(cluster)) || undefined, {
+      timeoutMs: promisedMs,
+    })
+  })
+
+  test('is one for all clusters of a process, also inside a test runner', async () => {
+    const identity = formatIdentity(thisProcess())
+    const first = await startWatchdog(engine)
+    const second = await startWatchdog(engine)
+    expect(await watchdogsOf(identity)).toHaveLength(1)
+    await first.release()
+    await first.release()
+    expect(await watchdogsOf(identity)).toHaveLength(1)
+    await second.release()
+    await until('it to go', async () => (await watchdogsOf(identity)).length === 0 || undefined, {
       timeoutMs: promisedMs,
     })
   })
