@@ -48,9 +48,9 @@ const HOUR_MS = 60 * 60 * 1000
 const YEAR_MS = 365 * 24 * HOUR_MS
 
 /** How long a certificate authority is valid: 10 years in ms, as kubeadm's. */
-export const AUTHORITY_TTL_MS: number = 10 * YEAR_MS
+const AUTHORITY_TTL_MS = 10 * YEAR_MS
 /** How long any other certificate is valid: 1 year in ms, as kubeadm's. */
-export const LEAF_TTL_MS: number = YEAR_MS
+const LEAF_TTL_MS = YEAR_MS
 
 const ecdsaWithSha256 = sequence(oid('1.2.840.10045.4.3.2'))
 const purposes: Record<Purpose, Buffer> = {
