@@ -10,8 +10,10 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 
+	"mayfly.io/node-image/mayfly-node/internal/crictl"
 	"mayfly.io/node-image/mayfly-node/internal/entrypoint"
 	"mayfly.io/node-image/mayfly-node/internal/etcdstate"
 	"mayfly.io/node-image/mayfly-node/internal/images"
@@ -32,19 +34,25 @@ var subcommands = []subcommand{
 	{"images-bake", "write a containerd store whose layers are directories", images.RunBake},
 	{"network", "run the cluster network daemon", network.Run},
 	{"cni-config", "print the CNI configuration of a node", network.RunCNIConfig},
+	{"crictl", "ask the container runtime, as crictl does; also under that name", crictl.Run},
 }
 
 func main() {
-	if len(os.Args) < 2 {
+	args := os.Args
+	if filepath.Base(args[0]) == "crictl" { // a link, as kind calls crictl by its name
+		args = append([]string{"mayfly-node"}, args...)
+		args[1] = "crictl"
+	}
+	if len(args) < 2 {
 		usage()
 		os.Exit(2)
 	}
 	for _, c := range subcommands {
-		if c.name != os.Args[1] {
+		if c.name != args[1] {
 			continue
 		}
 		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-		err := c.run(ctx, os.Args[2:])
+		err := c.run(ctx, args[2:])
 		stop()
 		switch {
 		case errors.Is(err, flag.ErrHelp):
@@ -54,7 +62,7 @@ func main() {
 		}
 		return
 	}
-	fmt.Fprintf(os.Stderr, "mayfly-node: unknown subcommand %q\n", os.Args[1])
+	fmt.Fprintf(os.Stderr, "mayfly-node: unknown subcommand %q\n", args[1])
 	usage()
 	os.Exit(2)
 }
