@@ -136,7 +136,10 @@ export async function compileKubernetes(source: KubernetesSource, context: Compi
   const dir = join(context.sources, 'kubernetes')
   const ldflags = `-s -w -buildid= ${versionFlags(source.version, context.epoch)}`
   const flags = ['-trimpath', '-buildvcs=false', `-ldflags=${ldflags}`]
-  const inputs = [source, flags, context.arch, context.goVersion, await hashFolder(dir)]
+  const pinned = source.kind === 'modules' ? modulesOf(source.version) : 'go.mod'
+  const sums = pinned.replace(/mod$/, 'sum')
+  const ours = await hashFolder(dir, (name) => name.endsWith('.go') || name === pinned || name === sums)
+  const inputs = [source, flags, context.arch, context.goVersion, ours]
   // Go's own build cache knows whether a checkout changed; ours cannot, cheaply.
   const checkoutState = source.kind === 'checkout' ? Date.now() : 0
   return cached(`kubernetes-${context.arch}`, [inputs, checkoutState], async (draft) => {
@@ -175,10 +178,16 @@ function versionFlags(version: string, epoch: number): string {
     .join(' ')
 }
 
-/** The flags that choose the module file: the default version's is go.mod itself. */
+/** The module file that pins a version: the default version's is go.mod itself. */
+function modulesOf(version: string): string {
+  return version === kubernetesVersions[0] ? 'go.mod' : `${version}.mod`
+}
+
+/** The flags that choose the module file. */
 async function moduleFile(source: KubernetesSource, dir: string, draft: string): Promise<string[]> {
   if (source.kind === 'modules') {
-    return source.version === kubernetesVersions[0] ? [] : [`-modfile=${join(dir, `${source.version}.mod`)}`]
+    const pinned = modulesOf(source.version)
+    return pinned === 'go.mod' ? [] : [`-modfile=${join(dir, pinned)}`]
   }
   const upstream = await readFile(join(source.dir, 'go.mod'), 'utf8')
   const staged = [...upstream.matchAll(/^\s*(k8s\.io\/\S+) => (\.\/staging\/\S+)$/gm)]

@@ -244,7 +244,11 @@ async function bakeStore(root: string, inputs: LayerInputs, images: Record<strin
       plain(named('etcd'), ['base', 'etcd'], ['/usr/local/bin/etcd']),
       plain(named('coredns'), ['base', 'coredns'], ['/coredns']),
       plain(named('kube-apiserver'), ['base', 'kubernetes'], ['/usr/local/bin/kube-apiserver']),
-      plain(named('kube-controller-manager'), ['base', 'kubernetes'], ['/usr/local/bin/kube-controller-manager']),
+      plain(
+        named('kube-controller-manager'),
+        ['base', 'kubernetes'],
+        ['/usr/local/bin/kube-controller-manager'],
+      ),
       plain(named('kube-scheduler'), ['base', 'kubernetes'], ['/usr/local/bin/kube-scheduler']),
       // Links that end in a directory, such as /lib, belong to the layer with the loader: it comes last.
       plain(named('kube-proxy'), ['base', 'kubernetes', 'iptables-nft']),

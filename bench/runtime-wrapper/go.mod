@@ -1,0 +1,3 @@
+module mayfly.io/bench/runtime-wrapper
+
+go 1.26.0
