@@ -14,9 +14,11 @@ import (
 	"syscall"
 
 	"mayfly.io/node-image/mayfly-node/internal/crictl"
+	"mayfly.io/node-image/mayfly-node/internal/dnswait"
 	"mayfly.io/node-image/mayfly-node/internal/entrypoint"
 	"mayfly.io/node-image/mayfly-node/internal/etcdstate"
 	"mayfly.io/node-image/mayfly-node/internal/images"
+	"mayfly.io/node-image/mayfly-node/internal/loadbalancer"
 	"mayfly.io/node-image/mayfly-node/internal/network"
 )
 
@@ -31,6 +33,8 @@ var subcommands = []subcommand{
 	{"entrypoint", "make a node out of this container and start its init system", entrypoint.Run},
 	{"kubelet-cgroup", "create the cgroup that the kubelet starts pods in", entrypoint.RunKubeletCgroup},
 	{"state-save", "write the state of this control plane to standard output", etcdstate.RunSave},
+	{"loadbalancer", "spread connections over several API servers", loadbalancer.Run},
+	{"dns-wait", "wait until the cluster's DNS answers", dnswait.Run},
 	{"images-bake", "write a containerd store whose layers are directories", images.RunBake},
 	{"network", "run the cluster network daemon", network.Run},
 	{"cni-config", "print the CNI configuration of a node", network.RunCNIConfig},

@@ -1,0 +1,91 @@
+import type { ContainerSpec, Engine, Privilege } from '../engine/index.ts'
+import { type Labels, label } from '../reaper/index.ts'
+import {
+  apiServerPort,
+  type ClusterPlan,
+  controlPlaneAddress,
+  controlPlaneHost,
+  type PlannedNode,
+} from './plan.ts'
+
+/** What every node container of a cluster has in common. */
+export interface NodeSurroundings {
+  engine: Engine
+  privilege: Privilege
+  labels: Labels
+  network: string
+}
+
+/** The container of a node. Its state is on volumes of the engine's, so that it survives a stop. */
+export function nodeContainer(
+  plan: ClusterPlan,
+  { spec, addresses }: PlannedNode,
+  { privilege, labels, network }: NodeSurroundings,
+): ContainerSpec {
+  const { networking, proxy } = plan.spec
+  const controlPlane = spec.role === 'control-plane'
+  const [ipv4, ipv6] = [addresses.find((a) => !a.includes(':')), addresses.find((a) => a.includes(':'))]
+  return {
+    name: spec.name,
+    hostname: spec.name,
+    image: spec.image,
+    labels: { ...labels, [label.role]: spec.role },
+    privilege,
+    privateCgroupNamespace: true,
+    tty: true,
+    tmpfs: { '/tmp': 'exec', '/run': 'exec' },
+    volumes: ['/var'],
+    mounts: [
+      { type: 'bind', source: '/lib/modules', target: '/lib/modules', readOnly: true },
+      ...spec.extraMounts.map(({ hostPath, containerPath, readOnly, selinuxRelabel, propagation }) => ({
+        type: 'bind' as const,
+        source: hostPath,
+        target: containerPath,
+        readOnly,
+        selinuxRelabel,
+        propagation: ({ None: 'rprivate', HostToContainer: 'rslave', Bidirectional: 'rshared' } as const)[
+          propagation
+        ],
+      })),
+    ],
+    network,
+    ...(ipv4 && { ipv4 }),
+    ...(ipv6 && { ipv6 }),
+    ...(ipv6 && { sysctls: { 'net.ipv6.conf.all.disable_ipv6': '0', 'net.ipv6.conf.all.forwarding': '1' } }),
+    extraHosts: { [controlPlaneHost]: controlPlaneAddress(plan, { spec, addresses, podCidrs: [] }) },
+    ...(networking.dnsSearch && {
+      dnsSearch: networking.dnsSearch.length > 0 ? [...networking.dnsSearch] : ['.'],
+    }),
+    ports: [
+      ...(controlPlane && !plan.loadBalancer ? [apiServerMapping(plan)] : []),
+      ...spec.extraPortMappings.map(({ containerPort, hostPort, listenAddress, protocol }) => ({
+        containerPort,
+        hostPort,
+        hostAddress: listenAddress,
+        protocol: protocol.toLowerCase() as Lowercase<typeof protocol>,
+      })),
+    ],
+    ...(spec.cpus !== undefined && { cpus: spec.cpus }),
+    ...(spec.memoryBytes !== undefined && { memoryBytes: spec.memoryBytes }),
+    ...(proxy && { env: proxyEnvironment(proxy) }),
+    // A node that dies is for the test to see; only a restarted engine starts it again.
+    restart: { onFailure: 1 },
+  }
+}
+
+/** The port of the host that leads to the API server. */
+export function apiServerMapping({ spec }: ClusterPlan): NonNullable<ContainerSpec['ports']>[number] {
+  const { apiServerAddress, apiServerPort: hostPort } = spec.networking
+  return { containerPort: apiServerPort, hostAddress: apiServerAddress, hostPort }
+}
+
+function proxyEnvironment(proxy: NonNullable<ClusterPlan['spec']['proxy']>): Record<string, string> {
+  const values = { HTTP_PROXY: proxy.httpProxy, HTTPS_PROXY: proxy.httpsProxy, NO_PROXY: proxy.noProxy }
+  const set = Object.entries(values).filter((entry): entry is [string, string] => entry[1] !== undefined)
+  return Object.fromEntries(
+    set.flatMap(([name, value]) => [
+      [name, value],
+      [name.toLowerCase(), value],
+    ]),
+  )
+}

@@ -1,0 +1,292 @@
+/** Turns a ClusterSpec into a running cluster. */
+import { type ClusterSpec, isDefaultBootSpec, specFingerprint } from '../config/index.ts'
+import {
+  assertHostFit,
+  containerLogs,
+  createContainer,
+  type Engine,
+  inspectContainer,
+  inspectImage,
+  type Privilege,
+  preflight,
+  publishedPort,
+  putFiles,
+  readFile,
+  startContainer,
+  waitForExit,
+} from '../engine/index.ts'
+import { MayflyError } from '../errors.ts'
+import { connectKube, type Kube } from '../kube/index.ts'
+import { adminKubeconfig, type ClusterAuthorities, createAuthorities } from '../pki/index.ts'
+import type { Progress } from '../progress/index.ts'
+import { deleteCluster, type Labels, ownership } from '../reaper/index.ts'
+import { until, type WaitLimits } from '../wait.ts'
+import { findSnapshot, initWithKubeadm, installAddons, type StoredSnapshot, saveSnapshot } from './bake.ts'
+import { type NodeSurroundings, nodeContainer } from './containers.ts'
+import { createClusterNetwork } from './network.ts'
+import { apiServerPort, type ClusterPlan, controlPlanes, familiesOf, planCluster } from './plan.ts'
+import { waitForApiServer, waitForDns, waitForPodsAndNodes } from './ready.ts'
+import { type BaseSnapshot, filesForNodes } from './restore.ts'
+import { type SnapshotManifest, snapshotLabel } from './snapshot-manifest.ts'
+
+export type { StoredSnapshot } from './bake.ts'
+export type { ClusterPlan, PlannedNode } from './plan.ts'
+export { shippedSnapshotDir, snapshotLabel } from './snapshot-manifest.ts'
+
+/** What a boot is given besides the specification. */
+export interface BootOptions extends WaitLimits {
+  engine: Engine
+  labels: Labels
+  progress: Progress
+}
+
+/** A cluster that runs. */
+export interface BootedCluster {
+  plan: ClusterPlan
+  /** For the host: the API server's published port. */
+  kubeconfig: string
+  kube: Kube
+  authorities: ClusterAuthorities
+}
+
+/** What is known of the node image. */
+interface NodeImageFacts {
+  id: string
+  kubernetes: string
+  shipped: SnapshotManifest | undefined
+}
+
+/**
+ * Boots a cluster and waits until it is usable: every node Ready, every pod that it brings Ready, DNS answering. What
+ * was made is left to the caller to remove when this fails.
+ */
+export async function bootCluster(spec: ClusterSpec, options: BootOptions): Promise<BootedCluster> {
+  const { engine, progress } = options
+  const image = await nodeImageFacts(engine, spec)
+  const privilege = await progress.step('Check the host', () => checkHost(spec, options))
+  const snapshot = await baseSnapshot(spec, image, privilege, options)
+  const [authorities, { network, subnets }] = await progress.step('Prepare keys and network', () =>
+    Promise.all([
+      createAuthorities(),
+      createClusterNetwork(engine, networkName(spec), familiesOf(spec), options.labels),
+    ]),
+  )
+  const plan = planCluster(spec, subnets)
+  const surroundings: NodeSurroundings = { engine, privilege, labels: options.labels, network: network.name }
+  const count = spec.nodes.length === 1 ? 'the node' : `${spec.nodes.length} nodes`
+  await progress.step(`Start ${count}`, () => startNodes(plan, snapshot, authorities, surroundings))
+  const { kube, kubeconfig } = await connect(engine, plan, authorities)
+  await progress.step('Start the control plane', () =>
+    whileNodesRun(engine, plan, options, (limits) => waitForApiServer(kube, limits)),
+  )
+  await progress.step('Wait until the cluster is usable', () =>
+    whileNodesRun(engine, plan, options, async (limits) => {
+      await waitForPodsAndNodes(kube, plan, limits)
+      if (!spec.networking.disableDefaultCNI) await waitForDns(engine, plan, limits)
+    }),
+  )
+  return { plan, kubeconfig, kube, authorities }
+}
+
+/** The container network of a cluster. */
+export function networkName({ name }: Pick<ClusterSpec, 'name'>): string {
+  return `mayfly-${name}`
+}
+
+async function nodeImageFacts(engine: Engine, { nodes }: ClusterSpec): Promise<NodeImageFacts> {
+  const [{ image = '' } = {}] = nodes
+  const found = await inspectImage(engine, image)
+  if (!found) {
+    throw new MayflyError('NODE_IMAGE_MISSING', `${engine.describe()} has no image "${image}"`, {
+      hint: 'Build it with `npx mayfly build node-image`, or name another node image',
+    })
+  }
+  const labels: Record<string, string> = found.Config?.Labels ?? {}
+  const kubernetes = labels['io.mayfly.kubernetes']
+  if (kubernetes === undefined) {
+    throw new MayflyError(
+      'NODE_IMAGE_UNFIT',
+      `Image "${image}" is no node image of mayfly: it lacks the label io.mayfly.kubernetes`,
+      {
+        hint: 'Build a node image with `npx mayfly build node-image`',
+      },
+    )
+  }
+  const shipped = labels[snapshotLabel]
+  return {
+    id: found.Id,
+    kubernetes,
+    shipped: shipped ? (JSON.parse(shipped) as SnapshotManifest) : undefined,
+  }
+}
+
+async function checkHost(
+  spec: ClusterSpec,
+  { engine, progress, signal, labels }: BootOptions,
+): Promise<Privilege> {
+  const [{ image = '' } = {}] = spec.nodes
+  const { findings, privilege } = await preflight(engine, { nodes: spec.nodes.map(({ role }) => role), image }, { signal, labels })
+  assertHostFit(engine, findings)
+  for (const { severity, sentence } of findings) if (severity === 'warning') progress.note(sentence)
+  return privilege
+}
+
+/** The snapshot that fits, made first where there is none. */
+async function baseSnapshot(
+  spec: ClusterSpec,
+  image: NodeImageFacts,
+  privilege: Privilege,
+  options: BootOptions,
+): Promise<BaseSnapshot> {
+  if (image.shipped && isDefaultBootSpec(spec)) return { kind: 'shipped', manifest: image.shipped }
+  const imageIds = Object.fromEntries(spec.nodes.map((node) => [node.image, image.id]))
+  const fingerprint = specFingerprint(spec, imageIds)
+  const stored = await findSnapshot(fingerprint, image.kubernetes)
+  if (stored) return { kind: 'stored', ...stored }
+  const step = 'Bake a base snapshot for this configuration (once)'
+  const baked = await options.progress.step(step, () => bake(spec, fingerprint, image, privilege, options))
+  return { kind: 'stored', ...baked }
+}
+
+/** Boots one node of a configuration through kubeadm, saves its state, and throws it away. */
+async function bake(
+  spec: ClusterSpec,
+  fingerprint: string,
+  image: NodeImageFacts,
+  privilege: Privilege,
+  { engine, labels: owner, signal, timeoutMs }: BootOptions,
+): Promise<StoredSnapshot> {
+  const first = spec.nodes.find(({ role }) => role === 'control-plane')
+  if (!first) throw new Error('a specification without a control plane')
+  const name = `${spec.name}-bake`
+  const node = { ...first, name: `${name}-control-plane`, extraMounts: [], extraPortMappings: [] }
+  const networking = { ...spec.networking, apiServerPort: 0 }
+  const single: ClusterSpec = { ...spec, name, nodes: [node], networking }
+  const labels = { ...owner, ...ownership(name) }
+  try {
+    const { network, subnets } = await createClusterNetwork(
+      engine,
+      networkName(single),
+      familiesOf(single),
+      labels,
+    )
+    const plan = planCluster(single, subnets)
+    const [planned] = plan.nodes
+    if (!planned) throw new Error('a plan without a node')
+    const container = nodeContainer(plan, planned, { engine, privilege, labels, network: network.name })
+    await createContainer(engine, container, { signal })
+    await startContainer(engine, container.name, { signal })
+    await waitForInit(engine, container.name, { timeoutMs, signal })
+    const target = { kubernetes: image.kubernetes, cgroupVersion: engine.cgroupVersion }
+    await initWithKubeadm(engine, plan, planned, target)
+    using kube = await connectThroughNode(engine, plan, container.name)
+    await installAddons(engine, plan, planned, kube)
+    await untaint(kube, container.name)
+    const limits = { timeoutMs, signal }
+    await waitForPodsAndNodes(kube, plan, limits)
+    return await saveSnapshot(engine, plan, planned, kube, { fingerprint, kubernetes: image.kubernetes })
+  } finally {
+    await deleteCluster(engine, name)
+  }
+}
+
+async function waitForInit(engine: Engine, container: string, limits: WaitLimits): Promise<void> {
+  await until(
+    `node ${container} to start its units`,
+    async () => (await containerLogs(engine, container)).includes('Reached target') || undefined,
+    { ...limits, intervalMs: 100 },
+  )
+}
+
+/** The only node of a cluster runs pods as well. */
+async function untaint(kube: Kube, node: string): Promise<void> {
+  await kube.request('PATCH', `/api/v1/nodes/${node}`, {
+    headers: { 'content-type': 'application/merge-patch+json' },
+    body: { spec: { taints: null } },
+    doing: `let ${node} run pods`,
+  })
+}
+
+async function connectThroughNode(engine: Engine, plan: ClusterPlan, container: string): Promise<Kube> {
+  const admin = String(await readFile(engine, container, '/etc/kubernetes/super-admin.conf'))
+  const port = publishedPort(await inspectContainer(engine, container), apiServerPort)
+  return connectKube(admin.replace(/server: .*/, `server: https://${hostAddress(plan)}:${port}`))
+}
+
+async function startNodes(
+  plan: ClusterPlan,
+  snapshot: BaseSnapshot,
+  authorities: ClusterAuthorities,
+  surroundings: NodeSurroundings,
+): Promise<void> {
+  const { engine } = surroundings
+  const files = filesForNodes(plan, snapshot, authorities)
+  // Handled below, by whichever node awaits it first; until then a failure must not end the process.
+  files.catch(() => undefined)
+  await Promise.all(
+    plan.nodes.map(async (node) => {
+      const container = nodeContainer(plan, node, surroundings)
+      await createContainer(engine, container)
+      await putFiles(engine, container.name, (await files).get(container.name) ?? [])
+      await startContainer(engine, container.name)
+    }),
+  )
+}
+
+async function connect(
+  engine: Engine,
+  plan: ClusterPlan,
+  authorities: ClusterAuthorities,
+): Promise<{ kube: Kube; kubeconfig: string }> {
+  const [first] = controlPlanes(plan.nodes)
+  const entry = plan.loadBalancer ? `${plan.spec.name}-load-balancer` : (first?.spec.name ?? '')
+  const port = publishedPort(await inspectContainer(engine, entry), apiServerPort)
+  const server = `https://${hostAddress(plan)}:${port}`
+  const kubeconfig = await adminKubeconfig(authorities, { name: plan.spec.name, server })
+  return { kubeconfig, kube: connectKube(kubeconfig) }
+}
+
+/** Where this process reaches ports that the engine publishes. */
+function hostAddress({ spec }: ClusterPlan): string {
+  const { apiServerAddress } = spec.networking
+  if (apiServerAddress === '0.0.0.0') return '127.0.0.1'
+  return apiServerAddress.includes(':')
+    ? `[${apiServerAddress === '::' ? '::1' : apiServerAddress}]`
+    : apiServerAddress
+}
+
+/** Ends a wait at once when a node's container ends, with the end of its log. */
+async function whileNodesRun<T>(
+  engine: Engine,
+  plan: ClusterPlan,
+  { timeoutMs, signal }: WaitLimits,
+  wait: (limits: WaitLimits) => Promise<T>,
+): Promise<T> {
+  const stop = new AbortController()
+  const limit = signal ? AbortSignal.any([signal, stop.signal]) : stop.signal
+  const deaths = plan.nodes.map(({ spec }) => nodeDeath(engine, spec.name, limit, stop))
+  try {
+    return await Promise.race([wait({ timeoutMs, signal: limit }), ...deaths])
+  } finally {
+    stop.abort()
+  }
+}
+
+/** Rejects when a container ends; stays pending otherwise. */
+async function nodeDeath(
+  engine: Engine,
+  name: string,
+  signal: AbortSignal,
+  stop: AbortController,
+): Promise<never> {
+  const code = await waitForExit(engine, name, { signal }).catch(() => undefined)
+  if (signal.aborted || code === undefined) return new Promise<never>(() => undefined)
+  const output = await containerLogs(engine, name, { tail: 40 })
+  const error = new MayflyError(
+    'NODE_EXITED',
+    `Node ${name} ended with exit code ${code} while the cluster booted`,
+    { output },
+  )
+  queueMicrotask(() => stop.abort(error))
+  throw error
+}

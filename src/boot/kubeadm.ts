@@ -1,0 +1,222 @@
+import { applyPatch, type Operation } from 'rfc6902'
+import { parse, parseAllDocuments, stringify } from 'yaml'
+import type { ClusterSpec, NodeSpec } from '../config/index.ts'
+import { MayflyError } from '../errors.ts'
+import { apiServerPort, type ClusterPlan, controlPlaneHost, type PlannedNode } from './plan.ts'
+
+type Document = Record<string, unknown> & { kind: string; apiVersion: string }
+
+/** What the configuration is rendered for besides the plan. */
+export interface KubeadmTarget {
+  /** Kubernetes version of the node image, such as `v1.37.2`. */
+  kubernetes: string
+  /** The host's cgroup version: newer kubelets refuse version 1 unless told otherwise. */
+  cgroupVersion: 1 | 2
+}
+
+/**
+ * The configuration for `kubeadm init` on the first control-plane node, with the patches of the cluster and the node.
+ *
+ * @see https://kubernetes.io/docs/reference/config-api/kubeadm-config.v1beta4/
+ * @throws MayflyError `CONFIG_INVALID` when a JSON patch does not apply
+ */
+export function kubeadmConfig(plan: ClusterPlan, node: PlannedNode, target: KubeadmTarget): string {
+  const documents = [
+    initConfiguration(plan, node),
+    clusterConfiguration(plan, target),
+    kubeletConfiguration(plan, target),
+    proxyConfiguration(plan),
+  ]
+  const patched = documents.map((document) => patch(document, plan.spec, node.spec))
+  return patched.map((document) => stringify(document)).join('---\n')
+}
+
+function initConfiguration(plan: ClusterPlan, { spec, addresses }: PlannedNode): Document {
+  const kubeletExtraArgs = [{ name: 'node-ip', value: addresses.join(',') }]
+  return {
+    apiVersion: 'kubeadm.k8s.io/v1beta4',
+    kind: 'InitConfiguration',
+    localAPIEndpoint: { advertiseAddress: addresses[0], bindPort: apiServerPort },
+    nodeRegistration: {
+      name: spec.name,
+      criSocket: 'unix:///run/containerd/containerd.sock',
+      kubeletExtraArgs,
+    },
+    ...(plan.spec.networking.kubeProxyMode === 'none' && { skipPhases: ['addon/kube-proxy'] }),
+  }
+}
+
+function clusterConfiguration({ spec }: ClusterPlan, { kubernetes }: KubeadmTarget): Document {
+  const { networking, featureGates, runtimeConfig } = spec
+  const gates = Object.entries(featureGates).map(([name, on]) => `${name}=${on}`)
+  const gateArgs = gates.length > 0 ? [{ name: 'feature-gates', value: gates.join(',') }] : []
+  const runtime = Object.entries(runtimeConfig).map(([name, on]) => `${name}=${on}`)
+  const runtimeArgs = runtime.length > 0 ? [{ name: 'runtime-config', value: runtime.join(',') }] : []
+  return {
+    apiVersion: 'kubeadm.k8s.io/v1beta4',
+    kind: 'ClusterConfiguration',
+    kubernetesVersion: kubernetes,
+    clusterName: spec.name,
+    controlPlaneEndpoint: `${controlPlaneHost}:${apiServerPort}`,
+    networking: {
+      podSubnet: networking.podSubnets.join(','),
+      serviceSubnet: networking.serviceSubnets.join(','),
+    },
+    apiServer: { extraArgs: [...gateArgs, ...runtimeArgs] },
+    controllerManager: { extraArgs: [{ name: 'enable-hostpath-provisioner', value: 'true' }, ...gateArgs] },
+    scheduler: { extraArgs: gateArgs },
+  }
+}
+
+/** From the version on that refuses cgroup v1 unless told otherwise, the kubelet knows the field that tells. */
+function toleratesCgroupV1({ kubernetes, cgroupVersion }: KubeadmTarget): object {
+  const minor = Number(/^v1\.(\d+)/.exec(kubernetes)?.[1] ?? 0)
+  return cgroupVersion === 1 && minor >= 31 ? { failCgroupV1: false } : {}
+}
+
+function kubeletConfiguration({ spec }: ClusterPlan, target: KubeadmTarget): Document {
+  return {
+    apiVersion: 'kubelet.config.k8s.io/v1beta1',
+    kind: 'KubeletConfiguration',
+    cgroupDriver: 'cgroupfs',
+    cgroupRoot: '/kubelet',
+    failSwapOn: false,
+    ...toleratesCgroupV1(target),
+    featureGates: spec.featureGates,
+    // A test cluster's disk is its host's: neither images nor pods are thrown out because it is full.
+    imageGCHighThresholdPercent: 100,
+    evictionHard: { 'nodefs.available': '0%', 'nodefs.inodesFree': '0%', 'imagefs.available': '0%' },
+    serializeImagePulls: false,
+    // What a suite changed shows up at once, not up to a minute later.
+    syncFrequency: '10s',
+    fileCheckFrequency: '2s',
+    nodeStatusUpdateFrequency: '5s',
+    configMapAndSecretChangeDetectionStrategy: 'Watch',
+    shutdownGracePeriod: '0s',
+    shutdownGracePeriodCriticalPods: '0s',
+    eventRecordQPS: 0,
+    kubeAPIQPS: 100,
+    kubeAPIBurst: 200,
+  }
+}
+
+function proxyConfiguration({ spec }: ClusterPlan): Document {
+  const { kubeProxyMode } = spec.networking
+  return {
+    apiVersion: 'kubeproxy.config.k8s.io/v1alpha1',
+    kind: 'KubeProxyConfiguration',
+    ...(kubeProxyMode !== 'none' && { mode: kubeProxyMode }),
+    featureGates: spec.featureGates,
+    // Conntrack limits belong to the host; a node may not change them.
+    conntrack: { maxPerCore: 0 },
+    iptables: { minSyncPeriod: '1s' },
+    nftables: { minSyncPeriod: '1s' },
+  }
+}
+
+/** Applies the patches of the cluster, then those of the node, as kind does. */
+function patch(document: Document, cluster: ClusterSpec, node: NodeSpec): Document {
+  let patched = document
+  for (const text of [...cluster.kubeadmConfigPatches, ...node.kubeadmConfigPatches]) {
+    for (const change of parseAllDocuments(text).map((parsed) => parsed.toJS() as Document)) {
+      if (change?.kind === document.kind) patched = merge(patched, change) as Document
+    }
+  }
+  for (const json of [...cluster.kubeadmConfigPatchesJSON6902, ...node.kubeadmConfigPatchesJSON6902]) {
+    const [group, version] = document.apiVersion.split('/')
+    const applies =
+      json.kind === document.kind && (!json.version || (json.group === group && json.version === version))
+    if (applies) patched = patchJson(patched, json.patch, json.kind)
+  }
+  return patched
+}
+
+function patchJson(document: Document, operations: readonly Operation[], kind: string): Document {
+  const copy = structuredClone(document)
+  const failed = applyPatch(copy, [...operations]).find((outcome) => outcome !== null)
+  if (failed) {
+    throw new MayflyError(
+      'CONFIG_INVALID',
+      `A kubeadmConfigPatchesJSON6902 entry does not apply to ${kind}: ${failed.message}`,
+      {
+        output: stringify(document),
+      },
+    )
+  }
+  return copy
+}
+
+/** A merge patch, by RFC 7386: objects merge, `null` removes, all else replaces. */
+function merge(target: unknown, change: unknown): unknown {
+  if (!isObject(change)) return change
+  const result: Record<string, unknown> = isObject(target) ? { ...target } : {}
+  for (const [name, value] of Object.entries(change)) {
+    if (name === 'apiVersion') continue
+    if (value === null) delete result[name]
+    else result[name] = merge(result[name], value)
+  }
+  return result
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+/** The arguments of a container's command in a static pod manifest. */
+interface StaticPod {
+  metadata: { name: string }
+  spec: {
+    containers: {
+      command: string[]
+      startupProbe?: object
+      readinessProbe?: object
+      livenessProbe?: object
+    }[]
+  }
+}
+
+/** What stands in a snapshot's files for what differs between clusters and nodes. */
+export const placeholders = {
+  nodeName: '@NODE_NAME@',
+  nodeAddress: '@NODE_ADDRESS@',
+  clusterName: '@CLUSTER_NAME@',
+  etcdCluster: '@ETCD_CLUSTER@',
+  leaderElection: '@LEADER_ELECTION@',
+} as const
+
+/**
+ * Turns a static pod manifest that kubeadm wrote into one that fits any node, and a test cluster: probes look every
+ * second from the start on, and etcd does not wait for the disk, for nobody keeps what is in it.
+ */
+export function staticPodTemplate(
+  manifest: string,
+  from: { name: string; address: string; cluster: string },
+): string {
+  const pod = parse(manifest) as StaticPod
+  for (const container of pod.spec.containers) {
+    delete container.startupProbe
+    for (const probe of [container.readinessProbe, container.livenessProbe]) {
+      if (probe) Object.assign(probe, { initialDelaySeconds: 0 })
+    }
+    // Until a probe has succeeded the pod is not ready; one that fails for four minutes is dead.
+    if (container.livenessProbe)
+      Object.assign(container.livenessProbe, { periodSeconds: 10, failureThreshold: 24 })
+    if (container.readinessProbe) Object.assign(container.readinessProbe, { periodSeconds: 1 })
+    container.command = container.command.map((argument) => templateArgument(argument, from.cluster))
+    if (pod.metadata.name === 'etcd') container.command.push('--unsafe-no-fsync=true')
+  }
+  return stringify(pod)
+    .replaceAll(wholeWord(from.address), placeholders.nodeAddress)
+    .replaceAll(wholeWord(from.name), placeholders.nodeName)
+}
+
+function templateArgument(argument: string, cluster: string): string {
+  if (argument.startsWith('--initial-cluster=')) return `--initial-cluster=${placeholders.etcdCluster}`
+  if (argument === `--cluster-name=${cluster}`) return `--cluster-name=${placeholders.clusterName}`
+  if (argument === '--leader-elect=true') return `--leader-elect=${placeholders.leaderElection}`
+  return argument
+}
+
+function wholeWord(text: string): RegExp {
+  return new RegExp(`(?<![\\w.-])${text.replaceAll('.', '\\.')}(?![\\w.-])`, 'g')
+}

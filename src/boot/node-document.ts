@@ -1,0 +1,23 @@
+import type { ContainerFile } from '../engine/index.ts'
+
+/**
+ * What a node is told before it starts, as `/mayfly/node.json`. Its twin is in
+ * node-image/mayfly-node/internal/entrypoint/state.go.
+ */
+export interface NodeDocument {
+  /** Folder of the snapshot, inside the node. */
+  base: string
+  /** Files below the snapshot's `files/` to take over; in them `@NAME@` stands for a value. */
+  files: string[]
+  values: Record<string, string>
+  podCIDRs: string[]
+  /** On control-plane nodes: its place in the etcd cluster. */
+  etcd?: { name: string; peerURL: string; initialCluster: string; token: string }
+  /** Written to etcd over the snapshot's keys, or beside them. */
+  objects: { key: string; value: unknown }[]
+}
+
+/** The file that a node reads it from. */
+export function nodeDocumentFile(document: NodeDocument): ContainerFile {
+  return { path: '/mayfly/node.json', content: JSON.stringify(document), mode: 0o600 }
+}

@@ -1,0 +1,104 @@
+import { randomUUID } from 'node:crypto'
+import { readdir, readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { ContainerFile } from '../engine/index.ts'
+import { type ClusterAuthorities, controlPlaneFiles, workerFiles } from '../pki/index.ts'
+import { placeholderValues, type StoredSnapshot } from './bake.ts'
+import { nodeDocumentFile } from './node-document.ts'
+import { apiServerPort, type ClusterPlan, controlPlaneHost, controlPlanes, type PlannedNode } from './plan.ts'
+import { providerId, seedObjects } from './seeds.ts'
+import { placedSnapshotDir, type SnapshotManifest, shippedSnapshotDir } from './snapshot-manifest.ts'
+
+/** A base snapshot to restore: the one in the node image, or one of this host's. */
+export type BaseSnapshot =
+  | { kind: 'shipped'; manifest: SnapshotManifest }
+  | ({ kind: 'stored' } & StoredSnapshot)
+
+/** Everything that is put into each node's container before it starts, by node name. */
+export async function filesForNodes(
+  plan: ClusterPlan,
+  snapshot: BaseSnapshot,
+  authorities: ClusterAuthorities,
+): Promise<Map<string, ContainerFile[]>> {
+  const placed = snapshot.kind === 'stored' ? await snapshotFiles(snapshot.dir) : []
+  const token = randomUUID()
+  const files = plan.nodes.map(
+    async (node): Promise<[string, ContainerFile[]]> => [
+      node.spec.name,
+      [
+        ...(await identityFiles(plan, node, authorities)),
+        ...stateFiles(plan, node, snapshot, authorities, token),
+        ...placed,
+      ],
+    ],
+  )
+  return new Map(await Promise.all(files))
+}
+
+async function snapshotFiles(dir: string): Promise<ContainerFile[]> {
+  const entries = await readdir(dir, { recursive: true, withFileTypes: true })
+  const files = entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name))
+  return Promise.all(
+    files.map(async (path) => ({
+      path: `${placedSnapshotDir}${path.slice(dir.length)}`,
+      content: await readFile(path),
+    })),
+  )
+}
+
+async function identityFiles(
+  plan: ClusterPlan,
+  { spec, addresses }: PlannedNode,
+  authorities: ClusterAuthorities,
+): Promise<ContainerFile[]> {
+  const cluster = { name: plan.spec.name, apiServerEndpoint: `https://${controlPlaneHost}:${apiServerPort}` }
+  if (spec.role === 'worker') return workerFiles(authorities, { name: spec.name }, cluster)
+  const { apiServerAddress } = plan.spec.networking
+  const extraSans = [controlPlaneHost, ...(plan.loadBalancer ?? []), ...specificAddress(apiServerAddress)]
+  return controlPlaneFiles(
+    authorities,
+    { name: spec.name, ips: addresses },
+    { ...cluster, serviceIps: plan.apiServiceAddresses, extraSans },
+  )
+}
+
+/** An address that means "all of them" names no server. */
+function specificAddress(address: string): string[] {
+  return address === '0.0.0.0' || address === '::' ? [] : [address]
+}
+
+function stateFiles(
+  plan: ClusterPlan,
+  node: PlannedNode,
+  { kind, manifest }: BaseSnapshot,
+  authorities: ClusterAuthorities,
+  token: string,
+): ContainerFile[] {
+  const controlPlane = node.spec.role === 'control-plane'
+  const members = controlPlanes(plan.nodes).map(({ spec, addresses }) => `${spec.name}=${peerUrl(addresses)}`)
+  const etcdCluster = members.join(',')
+  const document = nodeDocumentFile({
+    base: kind === 'shipped' ? shippedSnapshotDir : placedSnapshotDir,
+    files: controlPlane ? manifest.controlPlaneFiles : manifest.workerFiles,
+    values: placeholderValues(plan, node, etcdCluster),
+    podCIDRs: plan.spec.networking.disableDefaultCNI ? [] : node.podCidrs,
+    ...(controlPlane && {
+      etcd: { name: node.spec.name, peerURL: peerUrl(node.addresses), initialCluster: etcdCluster, token },
+    }),
+    objects: controlPlane ? seedObjects(plan, manifest, authorities.ca.certificate) : [],
+  })
+  return [document, kubeletFlags(plan, node)]
+}
+
+function peerUrl([address = '']: readonly string[]): string {
+  return `https://${address.includes(':') ? `[${address}]` : address}:2380`
+}
+
+/** What kubeadm would have passed to the kubelet of this node. */
+function kubeletFlags(plan: ClusterPlan, { spec, addresses }: PlannedNode): ContainerFile {
+  const flags = [`--node-ip=${addresses.join(',')}`, `--provider-id=${providerId(plan, spec.name)}`]
+  return {
+    path: '/var/lib/kubelet/kubeadm-flags.env',
+    content: `KUBELET_KUBEADM_ARGS="${flags.join(' ')}"\n`,
+  }
+}

@@ -1,0 +1,24 @@
+/** What is known of a base snapshot without opening it; kept as `snapshot.json` beside its files. */
+export interface SnapshotManifest {
+  /** Version of the layout: 1. */
+  version: 1
+  /** Kubernetes version, such as `v1.37.2`. */
+  kubernetes: string
+  /** Hash of the configuration that it was made with. */
+  fingerprint: string
+  /** Namespaces in it; each gets the cluster's own CA certificate. */
+  namespaces: string[]
+  /** Files of a control-plane node below `files/`, absolute paths. */
+  controlPlaneFiles: string[]
+  /** Those of a worker. */
+  workerFiles: string[]
+}
+
+/** Image label that holds the manifest of the base snapshot that the image ships. */
+export const snapshotLabel = 'io.mayfly.base-snapshot'
+
+/** Where a node image ships its base snapshot. */
+export const shippedSnapshotDir = '/usr/share/mayfly/base'
+
+/** Where a node finds a base snapshot that was put into its container. */
+export const placedSnapshotDir = '/mayfly/base'
