@@ -129,11 +129,15 @@ func bakeOne(ctx context.Context, store Store, document bakeDocument, image bake
 	if err != nil {
 		return err
 	}
-	_, err = store.register(ctx, image.Name, configJSON, used, true, func(dir string, layer Layer) error {
+	baked := Image{Names: []string{image.Name}, Config: configJSON, Layers: used, Pinned: true}
+	_, err = store.register(ctx, baked, func(dir string, _ []string, layer Layer) error {
 		links[filepath.Base(filepath.Dir(dir))] = layer.Dir
 		return nil
 	})
-	return err
+	if err != nil {
+		return fmt.Errorf("%s: %w", image.Name, err)
+	}
+	return nil
 }
 
 // withOfflineStore opens a containerd root directory as files.
