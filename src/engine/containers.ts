@@ -16,6 +16,10 @@ export interface ContainerSpec {
   /** Replaces the image's command. */
   command?: string[]
   env?: Record<string, string>
+  /** `uid`, `uid:gid` or a name. Default: the image's user. */
+  user?: string
+  /** `false` switches the image's health check off. */
+  healthCheck?: false
   labels?: Record<string, string>
   /** What it may do beyond a plain container; see `probePrivilege`. */
   privilege?: Pick<Privilege, 'capAdd' | 'capDrop' | 'securityOpt' | 'deviceCgroupRules' | 'unmasked'>
@@ -62,6 +66,8 @@ export interface ContainerMount {
   target: string
   readOnly?: boolean
   propagation?: 'rprivate' | 'rslave' | 'rshared' | 'private' | 'slave' | 'shared'
+  /** Leaves out what is mounted below `source`. Default false; read-only covers no submount before Docker 25. */
+  nonRecursive?: boolean
   /** Relabels a bind mount for SELinux (`z`). */
   selinuxRelabel?: boolean
 }
@@ -346,6 +352,8 @@ function createOptions(engine: Engine, spec: ContainerSpec): Docker.ContainerCre
     ...(spec.hostname && { Hostname: spec.hostname }),
     ...(spec.entrypoint && { Entrypoint: spec.entrypoint }),
     ...(spec.command && { Cmd: spec.command }),
+    ...(spec.user && { User: spec.user }),
+    ...(spec.healthCheck === false && { Healthcheck: { Test: ['NONE'] } }),
     ...(spec.env && { Env: Object.entries(spec.env).map(([name, value]) => `${name}=${value}`) }),
     ...(spec.stopSignal && { StopSignal: spec.stopSignal }),
     ...(spec.platform && { platform: spec.platform }),
@@ -371,12 +379,18 @@ function bindsAndMounts(mounts: ContainerMount[]): Pick<Docker.HostConfig, 'Bind
       ),
     }),
     ...(plain.length > 0 && {
-      Mounts: plain.map(({ type, source, target, readOnly, propagation }) => ({
+      Mounts: plain.map(({ type, source, target, readOnly, propagation, nonRecursive }) => ({
         Type: type,
         Source: source,
         Target: target,
         ReadOnly: readOnly ?? false,
-        ...(type === 'bind' && propagation && { BindOptions: { Propagation: propagation } }),
+        ...(type === 'bind' &&
+          (propagation || nonRecursive) && {
+            BindOptions: {
+              ...(propagation && { Propagation: propagation }),
+              ...(nonRecursive && { NonRecursive: true }),
+            } as Docker.MountSettings['BindOptions'],
+          }),
       })),
     }),
   }

@@ -19,6 +19,15 @@ export async function imageExists(engine: Engine, image: string, options: Aborta
   return unlessGone(inspectImage(engine, image, options))
 }
 
+/** The names of all images that the engine has. */
+export async function listImageNames(engine: Engine, { signal }: Abortable = {}): Promise<string[]> {
+  const images = await ask(engine, 'list images', signal, (abortSignal) =>
+    engine.docker.listImages({ abortSignal } as object),
+  )
+  // Podman and older engines say null, or <none>:<none>, for an image without a name.
+  return images.flatMap(({ RepoTags }) => RepoTags ?? []).filter((name) => !name.startsWith('<none>'))
+}
+
 /** Gives an image one more name. `reference` without a tag means `latest`. */
 export async function tagImage(
   engine: Engine,
