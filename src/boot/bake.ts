@@ -17,6 +17,7 @@ import type { SnapshotManifest } from './snapshot-manifest.ts'
 const identityKeys = [
   '/registry/apiregistration.k8s.io/apiservices-status/*',
   '/registry/certificatesigningrequests/*',
+  '/registry/clustertrustbundles/*',
   '/registry/configmaps/*/kube-root-ca.crt',
   '/registry/configmaps/kube-public/cluster-info',
   '/registry/configmaps/kube-system/extension-apiserver-authentication',
@@ -26,6 +27,7 @@ const identityKeys = [
   '/registry/leases/*/*',
   '/registry/masterleases/*',
   '/registry/minions/*',
+  '/registry/peerserverleases/*',
   '/registry/pods/*/*',
   '/registry/replicasets-status/*/*',
   '/registry/secrets/kube-system/bootstrap-token-*',

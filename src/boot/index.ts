@@ -125,7 +125,11 @@ async function checkHost(
   { engine, progress, signal, labels }: BootOptions,
 ): Promise<Privilege> {
   const [{ image = '' } = {}] = spec.nodes
-  const { findings, privilege } = await preflight(engine, { nodes: spec.nodes.map(({ role }) => role), image }, { signal, labels })
+  const { findings, privilege } = await preflight(
+    engine,
+    { nodes: spec.nodes.map(({ role }) => role), image },
+    { signal, labels },
+  )
   assertHostFit(engine, findings)
   for (const { severity, sentence } of findings) if (severity === 'warning') progress.note(sentence)
   return privilege

@@ -62,7 +62,10 @@ function clusterConfiguration({ spec }: ClusterPlan, { kubernetes }: KubeadmTarg
       podSubnet: networking.podSubnets.join(','),
       serviceSubnet: networking.serviceSubnets.join(','),
     },
-    apiServer: { extraArgs: [...gateArgs, ...runtimeArgs] },
+    apiServer: {
+      certSANs: ['localhost', '127.0.0.1', '::1'],
+      extraArgs: [...gateArgs, ...runtimeArgs],
+    },
     controllerManager: { extraArgs: [{ name: 'enable-hostpath-provisioner', value: 'true' }, ...gateArgs] },
     scheduler: { extraArgs: gateArgs },
   }

@@ -11,6 +11,10 @@ export interface NodeDocument {
   files: string[]
   values: Record<string, string>
   podCIDRs: string[]
+  /** Leads to the pods of the other nodes. */
+  routes: { to: string; via: string }[]
+  /** The API server's Service addresses, and the API server that they lead to from this node. */
+  apiService: { addresses: string[]; endpoint: string }
   /** On control-plane nodes: its place in the etcd cluster. */
   etcd?: { name: string; peerURL: string; initialCluster: string; token: string }
   /** Written to etcd over the snapshot's keys, or beside them. */

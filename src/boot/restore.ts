@@ -5,7 +5,14 @@ import type { ContainerFile } from '../engine/index.ts'
 import { type ClusterAuthorities, controlPlaneFiles, workerFiles } from '../pki/index.ts'
 import { placeholderValues, type StoredSnapshot } from './bake.ts'
 import { nodeDocumentFile } from './node-document.ts'
-import { apiServerPort, type ClusterPlan, controlPlaneHost, controlPlanes, type PlannedNode } from './plan.ts'
+import {
+  apiServerPort,
+  type ClusterPlan,
+  controlPlaneAddress,
+  controlPlaneHost,
+  controlPlanes,
+  type PlannedNode,
+} from './plan.ts'
 import { providerId, seedObjects } from './seeds.ts'
 import { placedSnapshotDir, type SnapshotManifest, shippedSnapshotDir } from './snapshot-manifest.ts'
 
@@ -82,6 +89,11 @@ function stateFiles(
     files: controlPlane ? manifest.controlPlaneFiles : manifest.workerFiles,
     values: placeholderValues(plan, node, etcdCluster),
     podCIDRs: plan.spec.networking.disableDefaultCNI ? [] : node.podCidrs,
+    routes: plan.spec.networking.disableDefaultCNI ? [] : routesFrom(plan, node),
+    apiService: {
+      addresses: plan.apiServiceAddresses,
+      endpoint: `${bracketed(controlPlaneAddress(plan, node))}:${apiServerPort}`,
+    },
     ...(controlPlane && {
       etcd: { name: node.spec.name, peerURL: peerUrl(node.addresses), initialCluster: etcdCluster, token },
     }),
@@ -91,7 +103,21 @@ function stateFiles(
 }
 
 function peerUrl([address = '']: readonly string[]): string {
-  return `https://${address.includes(':') ? `[${address}]` : address}:2380`
+  return `https://${bracketed(address)}:2380`
+}
+
+/** An address as it stands before a port. */
+function bracketed(address: string): string {
+  return address.includes(':') ? `[${address}]` : address
+}
+
+/** One route for each pod subnet of every other node. */
+function routesFrom(plan: ClusterPlan, from: PlannedNode): { to: string; via: string }[] {
+  return plan.nodes
+    .filter((node) => node !== from)
+    .flatMap(({ podCidrs, addresses }) =>
+      podCidrs.map((to, family) => ({ to, via: addresses[family] ?? '' })).filter(({ via }) => via !== ''),
+    )
 }
 
 /** What kubeadm would have passed to the kubelet of this node. */

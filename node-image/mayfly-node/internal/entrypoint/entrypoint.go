@@ -30,6 +30,7 @@ var steps = []step{
 	{"pass proxy settings on", passProxyOn},
 	{"install core images", installImages},
 	{"carry a changed address over", followAddress},
+	{"prepare the cluster's network", prepareNetwork},
 	{"restore the control plane's state", restoreState}, // needs this node's address
 }
 

@@ -31,6 +31,9 @@ type node struct {
 	// PodCIDRs are the pod subnets of this node, one a family; none when
 	// the cluster brings a network of its own.
 	PodCIDRs []string `json:"podCIDRs"`
+	// Routes lead to the pods of the other nodes.
+	Routes     []route    `json:"routes"`
+	APIService apiService `json:"apiService"`
 	// Etcd is set on control-plane nodes.
 	Etcd *etcdstate.Member `json:"etcd"`
 	// Objects are written over the snapshot's, or beside them.
@@ -45,16 +48,12 @@ type object struct {
 // restoreState makes of a fresh node what its document says. A node that was
 // stopped and started again has its state, and keeps it.
 func restoreState(context.Context) error {
-	raw, err := os.ReadFile(nodeDocument)
+	wanted, err := readNodeDocument()
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
 		return err
-	}
-	var wanted node
-	if err := json.Unmarshal(raw, &wanted); err != nil {
-		return fmt.Errorf("%s: %w", nodeDocument, err)
 	}
 	done := nodeDocument + ".done"
 	if _, err := os.Stat(done); err == nil {
@@ -76,6 +75,18 @@ func restoreState(context.Context) error {
 		}
 	}
 	return os.WriteFile(done, nil, 0o644)
+}
+
+func readNodeDocument() (node, error) {
+	raw, err := os.ReadFile(nodeDocument)
+	if err != nil {
+		return node{}, err
+	}
+	var wanted node
+	if err := json.Unmarshal(raw, &wanted); err != nil {
+		return node{}, fmt.Errorf("%s: %w", nodeDocument, err)
+	}
+	return wanted, nil
 }
 
 func restoreFile(wanted node, name string) error {
