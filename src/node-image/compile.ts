@@ -2,9 +2,9 @@ import { existsSync } from 'node:fs'
 import { copyFile, mkdir, readFile, symlink, writeFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { MayflyError } from '../errors.ts'
-import { type Built, cached, hashFolder } from './cache.ts'
+import { type Announce, type Built, cached, hashFolder, treeState } from './cache.ts'
 import { type Architecture, type GoComponent, kubernetesComponents, kubernetesVersions } from './recipe.ts'
-import { crossCompiler, run } from './toolchain.ts'
+import { crossCompiler, pkgConfigPath, run } from './toolchain.ts'
 
 /** What every compilation depends on. */
 export interface CompileContext {
@@ -30,7 +30,11 @@ export async function pinnedVersion(goMod: string, module: string): Promise<stri
 }
 
 /** Compiles the programs of one Go module; the folder has them in `bin/`. */
-export async function compile(component: GoComponent, context: CompileContext): Promise<Built> {
+export async function compile(
+  component: GoComponent,
+  context: CompileContext,
+  announce?: Announce,
+): Promise<Built> {
   const dir = join(context.sources, component.module)
   const version = (await pinnedVersion(join(dir, 'go.mod'), component.source)) ?? ''
   const ldflags = ['-s -w -buildid=', component.ldflags?.replaceAll('VERSION', version)]
@@ -45,23 +49,29 @@ export async function compile(component: GoComponent, context: CompileContext): 
     context.goVersion,
     await hashFolder(dir, (name) => /\.(go|mod|sum)$/.test(name) && !name.endsWith('_test.go')),
   ]
-  return cached(`${component.module}-${context.arch}`, inputs, async (draft) => {
+  const produce = async (draft: string) => {
     await mkdir(join(draft, 'bin'))
     for (const [program, packagePath] of Object.entries(component.programs)) {
       await goBuild(dir, [...flags, '-o', join(draft, 'bin', program), packagePath], context, component.cgo)
     }
-  })
+  }
+  return cached(`${component.module}-${context.arch}`, inputs, produce, announce)
 }
 
-async function goBuild(cwd: string, args: string[], { arch }: CompileContext, cgo = false): Promise<void> {
+async function goBuild(cwd: string, args: string[], context: CompileContext, cgo = false): Promise<void> {
+  await run('go', ['build', ...args], { cwd, env: goEnvironment(context, cgo) })
+}
+
+/** What Go is told about the target. */
+export function goEnvironment({ arch }: Pick<CompileContext, 'arch'>, cgo = false): NodeJS.ProcessEnv {
   const env: NodeJS.ProcessEnv = {
     GOARCH: arch,
     GOOS: 'linux',
     CGO_ENABLED: cgo ? '1' : '0',
     GOFLAGS: '-mod=readonly',
   }
-  if (cgo) Object.assign(env, { CC: crossCompiler(arch) })
-  await run('go', ['build', ...args], { cwd, env })
+  if (cgo) Object.assign(env, { CC: crossCompiler(arch), PKG_CONFIG_PATH: pkgConfigPath(arch) })
+  return env
 }
 
 /** Where Kubernetes comes from. */
@@ -81,7 +91,7 @@ export async function resolveKubernetes(
   checkout?: string,
 ): Promise<KubernetesSource> {
   if (checkout !== undefined) return resolveCheckout(resolve(checkout), version)
-  const wanted = version ?? kubernetesVersions[0]
+  const wanted = (version ?? kubernetesVersions[0]).replace(/^(?=\d)/, 'v')
   if (!(kubernetesVersions as readonly string[]).includes(wanted)) {
     throw new MayflyError(
       'NODE_IMAGE_BUILD_FAILED',
@@ -124,7 +134,7 @@ async function checkoutVersion(dir: string): Promise<string | undefined> {
 }
 
 /** The folder with Kubernetes' own sources: the checkout, or the main module in Go's module cache. */
-async function kubernetesFolder(source: KubernetesSource, context: CompileContext): Promise<string> {
+export async function kubernetesFolder(source: KubernetesSource, context: CompileContext): Promise<string> {
   if (source.kind === 'checkout') return source.dir
   const cwd = join(context.sources, 'kubernetes')
   const listed = await run('go', ['mod', 'download', '-json', `k8s.io/kubernetes@${source.version}`], { cwd })
@@ -132,7 +142,11 @@ async function kubernetesFolder(source: KubernetesSource, context: CompileContex
 }
 
 /** Compiles every Kubernetes component into one program, and pause; the folder has them in `bin/`. */
-export async function compileKubernetes(source: KubernetesSource, context: CompileContext): Promise<Built> {
+export async function compileKubernetes(
+  source: KubernetesSource,
+  context: CompileContext,
+  announce?: Announce,
+): Promise<Built> {
   const dir = join(context.sources, 'kubernetes')
   const ldflags = `-s -w -buildid= ${versionFlags(source.version, context.epoch)}`
   const flags = ['-trimpath', '-buildvcs=false', `-ldflags=${ldflags}`]
@@ -140,9 +154,8 @@ export async function compileKubernetes(source: KubernetesSource, context: Compi
   const sums = pinned.replace(/mod$/, 'sum')
   const ours = await hashFolder(dir, (name) => name.endsWith('.go') || name === pinned || name === sums)
   const inputs = [source, flags, context.arch, context.goVersion, ours]
-  // Go's own build cache knows whether a checkout changed; ours cannot, cheaply.
-  const checkoutState = source.kind === 'checkout' ? Date.now() : 0
-  return cached(`kubernetes-${context.arch}`, [inputs, checkoutState], async (draft) => {
+  const checkoutState = source.kind === 'checkout' ? await treeState(source.dir) : 0
+  const produce = async (draft: string) => {
     const bin = join(draft, 'bin')
     await mkdir(bin)
     const modFile = await moduleFile(source, dir, draft)
@@ -160,7 +173,8 @@ export async function compileKubernetes(source: KubernetesSource, context: Compi
       '-o',
       join(bin, 'pause'),
     ])
-  })
+  }
+  return cached(`kubernetes-${context.arch}`, [inputs, checkoutState], produce, announce)
 }
 
 /** Linker flags that tell Kubernetes its version, as the makefiles of its source tree do. */
@@ -183,15 +197,20 @@ function modulesOf(version: string): string {
   return version === kubernetesVersions[0] ? 'go.mod' : `${version}.mod`
 }
 
-/** The flags that choose the module file. */
-async function moduleFile(source: KubernetesSource, dir: string, draft: string): Promise<string[]> {
+/**
+ * The flags that choose Kubernetes' module file.
+ *
+ * @param dir The `kubernetes/` folder of the recipe
+ * @param scratch Folder for the module file of a checkout
+ */
+export async function moduleFile(source: KubernetesSource, dir: string, scratch: string): Promise<string[]> {
   if (source.kind === 'modules') {
     const pinned = modulesOf(source.version)
     return pinned === 'go.mod' ? [] : [`-modfile=${join(dir, pinned)}`]
   }
   const upstream = await readFile(join(source.dir, 'go.mod'), 'utf8')
   const staged = [...upstream.matchAll(/^\s*(k8s\.io\/\S+) => (\.\/staging\/\S+)$/gm)]
-  const path = join(draft, 'checkout.mod')
+  const path = join(scratch, 'checkout.mod')
   await writeFile(
     path,
     [
@@ -203,7 +222,7 @@ async function moduleFile(source: KubernetesSource, dir: string, draft: string):
       '',
     ].join('\n\n'),
   )
-  await copyFile(join(source.dir, 'go.sum'), join(draft, 'checkout.sum'))
+  await copyFile(join(source.dir, 'go.sum'), join(scratch, 'checkout.sum'))
   await run('go', ['mod', 'tidy', `-modfile=${path}`], { cwd: dir, env: { GOFLAGS: '-mod=mod' } })
   return [`-modfile=${path}`]
 }

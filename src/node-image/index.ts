@@ -2,10 +2,18 @@
 import { mkdir, rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { connectEngine, type Engine, loadImage } from '../engine/index.ts'
+import { connectEngine, type Engine, imageExists, inspectImage, loadImage } from '../engine/index.ts'
 import { createProgress, type Progress } from '../progress/index.ts'
-import { archiveFolder, describeLayer, type ImageLayer, imageArchive, layerFile } from './archive.ts'
-import { type Built, cached, cacheRoot, contentKey, hashFolder } from './cache.ts'
+import {
+  archiveFolder,
+  describeLayer,
+  type ImageDescription,
+  type ImageLayer,
+  imageArchive,
+  layerFile,
+} from './archive.ts'
+import { listMaterials, type Material } from './bill-of-materials.ts'
+import { type Announce, type Built, cached, cacheRoot, contentKey, hashFolder, pruneCache } from './cache.ts'
 import {
   type CompileContext,
   compile,
@@ -15,9 +23,10 @@ import {
 } from './compile.ts'
 import { fillNodeLayer, kubeadmImages } from './layers.ts'
 import { type Architecture, goComponents, ownImages, sourceDateEpoch } from './recipe.ts'
-import { makeRootfs } from './rootfs.ts'
+import { installedPackages, makeRootfs, packageDrift, pinnedPackagesFile } from './rootfs.ts'
 import { checkToolchain, hostArchitecture } from './toolchain.ts'
 
+export { type Material, materialsTable } from './bill-of-materials.ts'
 export { type Architecture, kubernetesVersions } from './recipe.ts'
 
 /** What to build. */
@@ -46,22 +55,59 @@ export function recipeFolder(): string {
 }
 
 /**
- * Builds a node image and loads it into the container engine. Finished steps are kept and skipped the next time.
+ * Builds a node image and loads it into the container engine. Finished steps are kept and skipped the next time;
+ * the image gets its name when it is whole.
  *
  * @throws MayflyError `NODE_IMAGE_BUILD_FAILED` with what is missing or what the failing tool printed
  */
 export async function buildNodeImage(options: NodeImageOptions = {}): Promise<NodeImage> {
-  const { arch = hostArchitecture(), progress = createProgress() } = options
+  const { progress = createProgress() } = options
+  const { kubernetes, context } = await prepare(options)
+  const engine = await connectEngine()
+  const layers = await buildLayers(kubernetes, context, progress)
+  const reference = options.image ?? `mayfly/node:${kubernetes.version}`
+  const description = describeImage(reference, kubernetes, context, layers)
+  if (await isLoaded(engine, description)) progress.skip(`Load ${reference}`, 'up to date')
+  else await progress.step(`Load ${reference}`, () => loadImage(engine, imageArchive(description)))
+  await pruneCache()
+  return { reference, kubernetes: kubernetes.version, arch: context.arch }
+}
+
+/**
+ * Lists everything in a node image, with version and licence. Nothing is compiled; modules and Debian packages are
+ * fetched where they are not there yet.
+ *
+ * @throws MayflyError `NODE_IMAGE_BUILD_FAILED` as {@link buildNodeImage} does
+ */
+export async function billOfMaterials(options: NodeImageOptions = {}): Promise<Material[]> {
+  const { progress = createProgress() } = options
+  const { kubernetes, context } = await prepare(options)
+  const rootfs = await announced(progress, rootfsStep, (announce) =>
+    makeRootfs(context.arch, context.epoch, announce),
+  )
+  return progress.step('List what is linked', () => listMaterials(kubernetes, context, rootfs.dir))
+}
+
+async function prepare(options: NodeImageOptions) {
+  const { arch = hostArchitecture() } = options
   const kubernetes = await resolveKubernetes(options.kubernetes, options.source)
   await mkdir(cacheRoot(), { recursive: true })
   const { goVersion } = await checkToolchain(arch, cacheRoot())
-  const engine = await connectEngine()
   const epoch = Number(process.env['SOURCE_DATE_EPOCH'] ?? sourceDateEpoch)
   const context: CompileContext = { sources: recipeFolder(), arch, goVersion, epoch }
-  const layers = await buildLayers(kubernetes, context, progress)
-  const reference = options.image ?? `mayfly/node:${kubernetes.version}`
-  await progress.step(`Load ${reference}`, () => load(engine, reference, context, kubernetes, layers))
-  return { reference, kubernetes: kubernetes.version, arch }
+  return { kubernetes, context }
+}
+
+const rootfsStep = 'Debian root file system'
+
+async function announced(
+  progress: Progress,
+  name: string,
+  work: (announce: Announce) => Promise<Built>,
+): Promise<Built> {
+  const built = await work((produce) => progress.step(name, produce))
+  if (!built.fresh) progress.skip(name, 'up to date')
+  return built
 }
 
 async function buildLayers(
@@ -69,26 +115,28 @@ async function buildLayers(
   context: CompileContext,
   progress: Progress,
 ): Promise<ImageLayer[]> {
-  const step = async (name: string, work: () => Promise<Built>) => {
-    let built: Built | undefined
-    await progress.step(name, async () => {
-      built = await work()
-    })
-    return built as unknown as Built
-  }
-  const rootfs = await step(`Debian root file system`, () => makeRootfs(context.arch, context.epoch))
+  const step = (name: string, work: (announce: Announce) => Promise<Built>) => announced(progress, name, work)
+  const rootfs = await step(rootfsStep, (announce) => makeRootfs(context.arch, context.epoch, announce))
+  const drift = await packageDrift(
+    pinnedPackagesFile(context.sources, context.arch),
+    await installedPackages(rootfs.dir),
+  )
+  if (drift.length > 0)
+    progress.note(`Debian's mirror has other versions than the recipe was made with: ${drift.join(', ')}`)
   const programs: Record<string, string> = {}
   const keys = [rootfs.key]
   for (const component of goComponents) {
-    const built = await step(`Compile ${component.module}`, () => compile(component, context))
+    const built = await step(`Compile ${component.module}`, (announce) =>
+      compile(component, context, announce),
+    )
     keys.push(built.key)
     for (const name of Object.keys(component.programs)) programs[name] = join(built.dir, 'bin', name)
   }
-  const compiled = await step(`Compile Kubernetes ${kubernetes.version}`, () =>
-    compileKubernetes(kubernetes, context),
+  const compiled = await step(`Compile Kubernetes ${kubernetes.version}`, (announce) =>
+    compileKubernetes(kubernetes, context, announce),
   )
   keys.push(compiled.key)
-  const host = await onThisHost(kubernetes, context, compiled, programs['mayfly-node'] ?? '')
+  const host = await onThisHost(kubernetes, context, compiled, programs['mayfly-node'] ?? '', step)
   const images = await kubeadmImages(host.kubeadm, kubernetes.version)
   const files = await Promise.all(
     ['rootfs', 'manifests'].map((dir) => hashFolder(join(context.sources, dir))),
@@ -96,28 +144,26 @@ async function buildLayers(
   const layerSources = await hashFolder(dirname(fileURLToPath(import.meta.url)), (name) =>
     /^(layers|recipe)\./.test(name),
   )
-  const nodeLayer = await step('Assemble the node', () =>
-    cached(
-      `node-${context.arch}`,
-      [keys, images, ownImages, files, layerSources, context.epoch],
-      async (draft) => {
-        const root = join(draft, 'root')
-        await fillNodeLayer(
-          root,
-          {
-            ...context,
-            kubernetes,
-            rootfsTree: join(rootfs.dir, 'tree'),
-            kubernetesBin: join(compiled.dir, 'bin'),
-            programs,
-            hostMayflyNode: host.mayflyNode,
-          },
-          images,
-        )
-        await archiveFolder(root, layerFile(draft), context.epoch)
-        await rm(root, { recursive: true })
+  const inputs = [keys, images, ownImages, files, layerSources, context.epoch]
+  const assemble = async (draft: string) => {
+    const root = join(draft, 'root')
+    await fillNodeLayer(
+      root,
+      {
+        ...context,
+        kubernetes,
+        rootfsTree: join(rootfs.dir, 'tree'),
+        kubernetesBin: join(compiled.dir, 'bin'),
+        programs,
+        hostMayflyNode: host.mayflyNode,
       },
-    ),
+      images,
+    )
+    await archiveFolder(root, layerFile(draft), context.epoch)
+    await rm(root, { recursive: true })
+  }
+  const nodeLayer = await step('Assemble the node', (announce) =>
+    cached(`node-${context.arch}`, inputs, assemble, announce),
   )
   return [await describeLayer(join(rootfs.dir, 'rootfs.tar')), await describeLayer(layerFile(nodeLayer.dir))]
 }
@@ -128,32 +174,52 @@ async function onThisHost(
   context: CompileContext,
   compiled: Built,
   mayflyNode: string,
+  step: (name: string, work: (announce: Announce) => Promise<Built>) => Promise<Built>,
 ): Promise<{ kubeadm: string; mayflyNode: string }> {
   const arch = hostArchitecture()
   if (context.arch === arch) return { kubeadm: join(compiled.dir, 'bin/kubeadm'), mayflyNode }
   const own = { ...context, arch }
   const component = goComponents.find(({ module }) => module === 'mayfly-node')
   if (!component) throw new Error('the recipe has no mayfly-node')
-  const [host, hostKubernetes] = [await compile(component, own), await compileKubernetes(kubernetes, own)]
+  const host = await step('Compile mayfly-node for this host', (announce) =>
+    compile(component, own, announce),
+  )
+  const hostKubernetes = await step(`Compile Kubernetes ${kubernetes.version} for this host`, (announce) =>
+    compileKubernetes(kubernetes, own, announce),
+  )
   return { kubeadm: join(hostKubernetes.dir, 'bin/kubeadm'), mayflyNode: join(host.dir, 'bin/mayfly-node') }
 }
 
-async function load(
-  engine: Engine,
+const contentLabel = 'io.mayfly.content'
+
+function describeImage(
   reference: string,
-  { arch, epoch }: CompileContext,
   kubernetes: KubernetesSource,
+  { arch, epoch }: CompileContext,
   layers: readonly ImageLayer[],
-): Promise<void> {
+): ImageDescription {
   const config = {
     Entrypoint: ['/usr/local/bin/mayfly-node', 'entrypoint', '/sbin/init'],
     Env: ['PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin', 'container=docker'],
     Labels: {
       'io.mayfly.node-image': '1',
       'io.mayfly.kubernetes': kubernetes.version,
-      'io.mayfly.content': contentKey(layers.map(({ digest }) => digest)),
     },
     StopSignal: 'SIGRTMIN+3',
   }
-  await loadImage(engine, imageArchive({ reference, arch, epoch, config, layers }))
+  const content = contentKey([config, arch, epoch, layers.map(({ digest }) => digest)])
+  return {
+    reference,
+    arch,
+    epoch,
+    config: { ...config, Labels: { ...config.Labels, [contentLabel]: content } },
+    layers,
+  }
+}
+
+/** Whether the engine has exactly this image under its name. */
+async function isLoaded(engine: Engine, { reference, config }: ImageDescription): Promise<boolean> {
+  if (!(await imageExists(engine, reference))) return false
+  const { Config } = await inspectImage(engine, reference)
+  return Config.Labels?.[contentLabel] === config.Labels[contentLabel]
 }

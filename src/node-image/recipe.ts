@@ -54,6 +54,9 @@ export const wantedUnits: Readonly<Record<string, readonly string[]>> = {
   'multi-user.target': ['containerd.service', 'kubelet.service'],
 }
 
+/** Units that systemd starts without being asked to, and that a container has no use for. */
+export const unwantedUnits = ['systemd-remount-fs.service', 'systemd-journald-audit.socket'] as const
+
 /** One Go module below `node-image/` and the programs that are built from it. */
 export interface GoComponent {
   /** Folder below `node-image/`, and the name in progress lines. */

@@ -1,4 +1,4 @@
-import { access, statfs } from 'node:fs/promises'
+import { access, readFile, statfs } from 'node:fs/promises'
 import { delimiter, join } from 'node:path'
 import { ExecaError, execa, type Options } from 'execa'
 import { MayflyError } from '../errors.ts'
@@ -12,23 +12,51 @@ export async function run(program: string, args: readonly string[], options: Opt
   } catch (thrown) {
     if (!(thrown instanceof ExecaError)) throw thrown
     const output = [thrown.stdout, thrown.stderr].filter(Boolean).join('\n')
-    throw new MayflyError('NODE_IMAGE_BUILD_FAILED', `${program} failed: ${thrown.shortMessage}`, {
-      output: output.split('\n').slice(-40).join('\n'),
-      cause: thrown,
-      ...explain(output),
-    })
+    const command = [program, ...args.slice(0, 2)].join(' ')
+    const ending = thrown.exitCode === undefined ? thrown.originalMessage : `exit code ${thrown.exitCode}`
+    throw new MayflyError(
+      'NODE_IMAGE_BUILD_FAILED',
+      explainFailure(output)?.summary ?? `${command} … failed: ${ending}`,
+      {
+        output: output.split('\n').slice(-40).join('\n'),
+        cause: thrown,
+        ...hintOf(explainFailure(output)),
+      },
+    )
   }
 }
 
-function explain(output: string): { hint?: string } {
-  if (/dial tcp|no such host|i\/o timeout|TLS handshake timeout|Temporary failure resolving/.test(output)) {
+const hintOf = (explained: { hint: string } | undefined) => (explained ? { hint: explained.hint } : {})
+
+/** What a build tool's output says about the host, where it is the host's fault. */
+export function explainFailure(output: string): { summary: string; hint: string } | undefined {
+  if (/no space left on device/i.test(output)) {
     return {
-      hint: 'Check the network: a build fetches Go modules from GOPROXY and packages from the Debian mirror',
+      summary: 'The disk is full',
+      hint: 'Free some space and build again; finished steps are kept',
     }
   }
-  if (/no space left on device/i.test(output))
-    return { hint: 'Free some disk space and build again; finished steps are kept' }
-  return {}
+  if (/GOPROXY=off|GOPROXY list is not the empty string/.test(output)) {
+    return {
+      summary: 'Go is told not to fetch modules (GOPROXY=off), and some are not in its module cache',
+      hint: 'Unset GOPROXY, or name a proxy that can be reached',
+    }
+  }
+  if (
+    /proxyconnect|dial tcp|no such host|i\/o timeout|TLS handshake timeout|connection refused/.test(output)
+  ) {
+    return {
+      summary: 'Go modules cannot be fetched: the module proxy is out of reach',
+      hint: 'Check the network, or set GOPROXY to a module proxy that can be reached',
+    }
+  }
+  if (/Temporary failure resolving|Could not connect to|Failed to fetch/.test(output)) {
+    return {
+      summary: "Debian packages cannot be fetched: Debian's mirror is out of reach",
+      hint: 'Check the network and the proxy settings of apt',
+    }
+  }
+  return undefined
 }
 
 const minimumGo = [1, 26] as const
@@ -48,7 +76,7 @@ export interface Toolchain {
  * @throws MayflyError `NODE_IMAGE_BUILD_FAILED` that names all that is missing
  */
 export async function checkToolchain(arch: Architecture, cacheDir: string): Promise<Toolchain> {
-  const missing = [...(await missingTools(arch))]
+  const missing = await missingTools(arch)
   const goVersion = await execa('go', ['env', 'GOVERSION']).then(
     ({ stdout }) => stdout,
     () => undefined,
@@ -57,7 +85,13 @@ export async function checkToolchain(arch: Architecture, cacheDir: string): Prom
     missing.unshift(`Go ${minimumGo.join('.')} or newer, which is not on the PATH (see go.dev/dl)`)
   else if (!isRecent(goVersion)) missing.unshift(`Go ${minimumGo.join('.')} or newer; ${goVersion} was found`)
   if (missing.length > 0) {
-    throw new MayflyError('NODE_IMAGE_BUILD_FAILED', `Building a node image needs ${missing.join('; and ')}`)
+    throw new MayflyError(
+      'NODE_IMAGE_BUILD_FAILED',
+      `Building a node image needs ${missing.join('; and ')}`,
+      {
+        hint: 'Install what is missing and build again',
+      },
+    )
   }
   const { bavail, bsize } = await statfs(cacheDir)
   if (bavail * bsize < minimumFreeBytes) {
@@ -79,26 +113,51 @@ export function isRecent(goVersion: string): boolean {
 }
 
 async function missingTools(arch: Architecture): Promise<string[]> {
+  const foreign = arch !== hostArchitecture()
+  const debianArchitecture = foreign ? `:${arch}` : ''
   const wanted: [string, string][] = Object.entries(tools)
-  if (arch !== hostArchitecture()) wanted.push([crossCompiler(arch), `gcc-${gnuTriplet(arch)}`])
+  if (foreign) wanted.push([crossCompiler(arch), `gcc-${gnuTriplet(arch).replace('_', '-')}`])
   const absent: string[] = []
   for (const [program, debianPackage] of wanted) {
     if (!(await onPath(program))) absent.push(`${program} (apt-get install ${debianPackage})`)
   }
+  const seccomp = `${pkgConfigPath(arch)}/libseccomp.pc`
+  if (!(await exists(seccomp)))
+    absent.push(`libseccomp to link runc with (apt-get install libseccomp-dev${debianArchitecture})`)
+  if (foreign && !(await runsForeignPrograms(arch)))
+    absent.push(`an emulator that sets up ${arch} packages (apt-get install qemu-user-static binfmt-support)`)
   return absent
+}
+
+/** Where pkg-config finds the libraries of an architecture. */
+export function pkgConfigPath(arch: Architecture): string {
+  return `/usr/lib/${gnuTriplet(arch)}/pkgconfig`
+}
+
+/**
+ * Whether the kernel starts another architecture's programs through an emulator.
+ *
+ * @see https://docs.kernel.org/admin-guide/binfmt-misc.html
+ */
+async function runsForeignPrograms(arch: Architecture): Promise<boolean> {
+  const cpu = gnuTriplet(arch).split('-')[0]
+  const registered = await readFile(`/proc/sys/fs/binfmt_misc/qemu-${cpu}`, 'utf8').catch(() => '')
+  // F: the emulator is opened beforehand, and so is found from inside another root file system.
+  return registered.startsWith('enabled') && /^flags:.*F/m.test(registered)
 }
 
 async function onPath(program: string): Promise<boolean> {
   for (const dir of (process.env['PATH'] ?? '').split(delimiter)) {
-    if (
-      await access(join(dir, program)).then(
-        () => true,
-        () => false,
-      )
-    )
-      return true
+    if (await exists(join(dir, program))) return true
   }
   return false
+}
+
+function exists(path: string): Promise<boolean> {
+  return access(path).then(
+    () => true,
+    () => false,
+  )
 }
 
 /** The architecture of this host, by Go's name. */
