@@ -30,7 +30,7 @@ import { type BaseSnapshot, filesForNodes } from './restore.ts'
 import { type SnapshotManifest, snapshotLabel } from './snapshot-manifest.ts'
 
 export type { StoredSnapshot } from './bake.ts'
-export type { ClusterPlan, PlannedNode } from './plan.ts'
+export { apiServerPort, type ClusterPlan, type PlannedNode } from './plan.ts'
 export { shippedSnapshotDir, snapshotLabel } from './snapshot-manifest.ts'
 
 /** What a boot is given besides the specification. */
@@ -86,6 +86,11 @@ export async function bootCluster(spec: ClusterSpec, options: BootOptions): Prom
     }),
   )
   return { plan, kubeconfig, kube, authorities }
+}
+
+/** The name or address of the control plane for whoever is in the cluster's network. */
+export function controlPlaneEndpoint(plan: ClusterPlan): string {
+  return (plan.loadBalancer ?? controlPlanes(plan.nodes)[0]?.addresses ?? [''])[0] ?? ''
 }
 
 /** The container network of a cluster. */

@@ -1,0 +1,148 @@
+import { mkdir, writeFile } from 'node:fs/promises'
+import { join, resolve } from 'node:path'
+import { bootCluster } from '../boot/index.ts'
+import { type ClusterOptions, type ClusterSpec, resolveClusterSpec } from '../config/index.ts'
+import { connectEngine, containerLogs, type Engine, exec, listContainers } from '../engine/index.ts'
+import { isMayflyError, MayflyError, messageOf } from '../errors.ts'
+import { createProgress, type Progress, type ProgressMode, type StepEvent } from '../progress/index.ts'
+import { deleteCluster, type Lease, label, ownership, startWatchdog, sweep } from '../reaper/index.ts'
+import { Cluster } from './cluster.ts'
+import { writeTrace } from './trace.ts'
+
+/**
+ * What cluster to create, and how.
+ *
+ * @public
+ */
+export interface CreateClusterOptions extends ClusterOptions {
+  /** Gives up when the cluster is not usable after so many milliseconds; default 180 000. */
+  timeoutMs?: number
+  /** Gives up, and removes what was made, when it is aborted. */
+  signal?: AbortSignal
+  /** The cluster outlives this process, until it is deleted or expires; default false. */
+  keep?: boolean
+  /** Milliseconds after which any later run may delete the cluster; default 24 hours, or never with `keep`. */
+  ttlMs?: number
+  /** A half-made cluster is left as it is when creation fails, to be looked at; default false. */
+  retain?: boolean
+  /** How progress is shown on standard error; default `auto`: live on a terminal, else a line per step. */
+  progress?: ProgressMode
+  /** Gets every step as it starts and ends, whatever is shown. */
+  onProgress?: (event: StepEvent) => void
+}
+
+const ownFields = ['timeoutMs', 'signal', 'keep', 'ttlMs', 'retain', 'progress', 'onProgress'] as const
+
+/** Time for a cluster to become usable, in milliseconds. Generous: only a broken boot takes it. */
+const defaultTimeoutMs = 180_000
+
+/**
+ * Creates a cluster and waits until it is usable: every node Ready, every pod that it brings Ready, DNS answering,
+ * the default ServiceAccount and StorageClass there. The cluster goes when it is deleted, when it leaves its
+ * `await using` block, or, however it ends, with this process.
+ *
+ * @example
+ * await using cluster = await createCluster({ nodes: ['control-plane', 'worker', 'worker'] })
+ *
+ * @throws MayflyError `CONFIG_INVALID`, `ENGINE_NOT_FOUND`, `HOST_UNFIT`, `NODE_IMAGE_MISSING`, `CLUSTER_EXISTS` before
+ *   anything is made; `WAIT_TIMED_OUT`, `NODE_EXITED`, `ENGINE_REFUSED` after all that was made is removed again
+ * @public
+ */
+export async function createCluster(options: CreateClusterOptions = {}): Promise<Cluster> {
+  const { timeoutMs = defaultTimeoutMs, signal, keep = false, ttlMs, retain = false } = options
+  const progress = createProgress({ mode: options.progress, onEvent: options.onProgress })
+  const spec = await resolveClusterSpec(options, { otherFields: ownFields })
+  const engine = await connectEngine({ signal })
+  // Before the first thing exists there is somebody who removes it.
+  const lease = keep ? undefined : await startWatchdog(engine)
+  try {
+    await Promise.all([reportSweep(engine, progress), assertNameIsFree(engine, spec)])
+  } catch (thrown) {
+    await lease?.release()
+    throw thrown
+  }
+  const labels = ownership(spec.name, { ttlMs, keep })
+  try {
+    const booted = await bootCluster(spec, { engine, labels, progress, timeoutMs, signal })
+    await writeTrace(spec.name, progress.events)
+    return await Cluster.of(engine, booted, { lease, steps: progress.events, labels })
+  } catch (thrown) {
+    throw await rollBack(engine, spec, thrown, { retain, lease })
+  }
+}
+
+async function reportSweep(engine: Engine, progress: Progress): Promise<void> {
+  for (const { cluster, reason } of await sweep(engine))
+    progress.note(`Removed cluster ${cluster}: ${reason}`)
+}
+
+async function assertNameIsFree(engine: Engine, { name }: ClusterSpec): Promise<void> {
+  const taken = await listContainers(engine, { [label.cluster]: name })
+  if (taken.length === 0) return
+  throw new MayflyError(
+    'CLUSTER_EXISTS',
+    `There is a cluster named "${name}" already, with node ${taken[0]?.name}`,
+    {
+      hint: `Choose another name, or delete it with \`npx mayfly delete cluster --name ${name}\``,
+    },
+  )
+}
+
+/** Removes a half-made cluster after saving what its nodes had to say, and returns the error to throw. */
+async function rollBack(
+  engine: Engine,
+  spec: ClusterSpec,
+  thrown: unknown,
+  { retain, lease }: { retain: boolean; lease: Lease | undefined },
+): Promise<unknown> {
+  // The name was taken in the meantime: what is there is somebody else's.
+  if (isMayflyError(thrown) && thrown.code === 'CLUSTER_EXISTS') {
+    await lease?.release()
+    return thrown
+  }
+  const logs = await saveBootLogs(engine, spec).catch(() => undefined)
+  const where = logs === undefined ? [] : [`The logs of its nodes are in ${logs}`]
+  if (retain) return withHint(thrown, [...where, 'The half-made cluster was kept, as asked'])
+  try {
+    await deleteCluster(engine, spec.name)
+    await lease?.release()
+  } catch (cleanup) {
+    return new AggregateError(
+      [thrown, cleanup],
+      `${messageOf(thrown)}\nand cleaning up failed: ${messageOf(cleanup)}`,
+    )
+  }
+  return withHint(thrown, where)
+}
+
+function withHint(thrown: unknown, more: readonly string[]): unknown {
+  if (!isMayflyError(thrown) || more.length === 0) return thrown
+  const summary = thrown.message.split('\n→ ')[0]?.split('\n    ')[0] ?? thrown.message
+  return new MayflyError(thrown.code, summary, {
+    hint: [thrown.hint, ...more].filter(Boolean).join('. '),
+    ...(thrown.output !== undefined && { output: thrown.output }),
+    cause: thrown,
+  })
+}
+
+/** Writes each node's console and journal below `.mayfly/`, before the node goes. */
+async function saveBootLogs(engine: Engine, { name }: ClusterSpec): Promise<string | undefined> {
+  const containers = await listContainers(engine, { [label.cluster]: name })
+  if (containers.length === 0) return undefined
+  const dir = resolve('.mayfly', 'failed', name)
+  await mkdir(dir, { recursive: true })
+  await Promise.all(
+    containers.map(async (container) => {
+      await writeFile(join(dir, `${container.name}.console.log`), await containerLogs(engine, container.id))
+      if (container.state !== 'running') return
+      const journal = await exec(
+        engine,
+        container.id,
+        ['journalctl', '--no-pager', '--output=short-precise'],
+        { timeoutMs: 10_000 },
+      )
+      await writeFile(join(dir, `${container.name}.journal.log`), journal.stdout)
+    }),
+  )
+  return dir
+}
