@@ -27,6 +27,8 @@ var steps = []step{
 	{"set machine identity", setMachineIdentity},
 	{"choose the iptables flavour", chooseIPTables},
 	{"let pods reach the engine's DNS", redirectEngineDNS}, // needs the flavour
+	{"set DNS search domains", setDNSSearch},
+	{"answer ARP requests of pods", answerARP},
 	{"pass proxy settings on", passProxyOn},
 	{"install core images", installImages},
 	{"carry a changed address over", followAddress},

@@ -94,13 +94,8 @@ func redirectEngineDNS(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("iptables-save: %w", err)
 	}
-	rules := "*nat\n:MAYFLY_DNS - [0:0]\n"
-	for _, match := range dnsRule.FindAllStringSubmatch(string(saved), -1) {
-		rules += fmt.Sprintf("-A MAYFLY_DNS -d %s/32 -p %s --dport 53 -j DNAT --to-destination %s:%s\n", gateway, match[1], engineDNS, match[2])
-	}
-	rules += "-A OUTPUT -j MAYFLY_DNS\n-A PREROUTING -j MAYFLY_DNS\nCOMMIT\n"
 	restore := exec.CommandContext(ctx, "iptables-restore", "--noflush")
-	restore.Stdin = strings.NewReader(rules)
+	restore.Stdin = strings.NewReader(dnsRules(string(saved), gateway))
 	if output, err := restore.CombinedOutput(); err != nil {
 		return fmt.Errorf("iptables-restore: %w: %s", err, strings.TrimSpace(string(output)))
 	}
@@ -110,6 +105,49 @@ func redirectEngineDNS(ctx context.Context) error {
 	}
 	replaced := strings.ReplaceAll(string(resolvConf), engineDNS, gateway.String())
 	return os.WriteFile("/etc/resolv.conf", []byte(replaced), 0o644)
+}
+
+// dnsRules sends DNS queries to the gateway, from the node and from pods, where
+// the engine's own rules among the saved ones send those to its loopback address.
+func dnsRules(saved string, gateway netip.Addr) string {
+	rules := "*nat\n:MAYFLY_DNS - [0:0]\n"
+	for _, match := range dnsRule.FindAllStringSubmatch(saved, -1) {
+		rules += fmt.Sprintf("-A MAYFLY_DNS -d %s/32 -p %s --dport 53 -j DNAT --to-destination %s:%s\n", gateway, match[1], engineDNS, match[2])
+	}
+	return rules + "-A OUTPUT -j MAYFLY_DNS\n-A PREROUTING -j MAYFLY_DNS\nCOMMIT\n"
+}
+
+// setDNSSearch gives the node the search domains that kind's configuration asks
+// for; an empty list means none. Pods inherit them.
+func setDNSSearch(context.Context) error {
+	domains, set := os.LookupEnv("KIND_DNS_SEARCH")
+	if !set {
+		return nil
+	}
+	resolvConf, err := os.ReadFile("/etc/resolv.conf")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile("/etc/resolv.conf", []byte(withSearch(string(resolvConf), domains)), 0o644)
+}
+
+func withSearch(resolvConf, domains string) string {
+	var out strings.Builder
+	for line := range strings.Lines(resolvConf) {
+		if fields := strings.Fields(line); len(fields) == 0 || fields[0] != "search" && fields[0] != "domain" {
+			out.WriteString(line)
+		}
+	}
+	if domains = strings.TrimSpace(domains); domains != "" {
+		fmt.Fprintf(&out, "search %s\n", domains)
+	}
+	return out.String()
+}
+
+// answerARP undoes what a new network namespace takes over from some hosts:
+// with arp_ignore=2 the node ignores pods, whose addresses are in no subnet of its own.
+func answerARP(context.Context) error {
+	return os.WriteFile("/proc/sys/net/ipv4/conf/all/arp_ignore", []byte("0"), 0o644)
 }
 
 func defaultGateway() (netip.Addr, error) {

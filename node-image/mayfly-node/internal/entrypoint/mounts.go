@@ -5,10 +5,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -96,18 +99,32 @@ func readMounts() ([]mountPoint, error) {
 		return nil, err
 	}
 	defer file.Close()
+	return parseMounts(file)
+}
+
+func parseMounts(mountinfo io.Reader) ([]mountPoint, error) {
 	var mounts []mountPoint
-	lines := bufio.NewScanner(file)
+	lines := bufio.NewScanner(mountinfo)
 	for lines.Scan() {
 		before, after, _ := strings.Cut(lines.Text(), " - ")
 		fields, super := strings.Fields(before), strings.Fields(after)
 		if len(fields) < 6 || len(super) < 3 {
 			return nil, fmt.Errorf("unexpected line in /proc/self/mountinfo: %q", lines.Text())
 		}
-		mounts = append(mounts, mountPoint{path: fields[4], options: fields[5], superOptions: super[2]})
+		mounts = append(mounts, mountPoint{path: unescape(fields[4]), options: fields[5], superOptions: super[2]})
 	}
 	return mounts, lines.Err()
 }
+
+// unescape undoes what the kernel does to blanks in paths: "\\040" for a space.
+func unescape(path string) string {
+	return octal.ReplaceAllStringFunc(path, func(escaped string) string {
+		code, _ := strconv.ParseUint(escaped[1:], 8, 8) // three octal digits, by the expression
+		return string([]byte{byte(code)})
+	})
+}
+
+var octal = regexp.MustCompile(`\\[0-3][0-7]{2}`)
 
 var mountFlags = map[string]uintptr{
 	"nosuid":   unix.MS_NOSUID,
@@ -120,16 +137,20 @@ var mountFlags = map[string]uintptr{
 // remountWritable lifts "read-only" from a mount point and keeps its other
 // options: a bind remount that drops one of them is refused in a user namespace.
 func remountWritable(m mountPoint) error {
-	flags := uintptr(unix.MS_REMOUNT | unix.MS_BIND)
-	readOnly := false
-	for option := range strings.SplitSeq(m.options, ",") {
-		readOnly = readOnly || option == "ro"
-		flags |= mountFlags[option]
-	}
+	flags, readOnly := remountFlags(m.options)
 	if !readOnly {
 		return nil
 	}
 	return mounted(unix.Mount("", m.path, "", flags, ""), m.path)
+}
+
+func remountFlags(options string) (flags uintptr, readOnly bool) {
+	flags = unix.MS_REMOUNT | unix.MS_BIND
+	for option := range strings.SplitSeq(options, ",") {
+		readOnly = readOnly || option == "ro"
+		flags |= mountFlags[option]
+	}
+	return flags, readOnly
 }
 
 func mounted(err error, path string) error {
