@@ -125,13 +125,13 @@ export async function findSnapshot(
 const manifestDir = '/etc/kubernetes/manifests'
 const kubeletConfig = '/var/lib/kubelet/config.yaml'
 
-/** Saves the state of a cluster of one node, made by kubeadm, as a base snapshot on this host. */
+/** Saves the state of a cluster of one node, made by kubeadm, as a base snapshot in a folder of this host. */
 export async function saveSnapshot(
   engine: Engine,
   plan: ClusterPlan,
   node: PlannedNode,
   kube: Kube,
-  { fingerprint, kubernetes }: { fingerprint: string; kubernetes: string },
+  { fingerprint, kubernetes, dir }: { fingerprint: string; kubernetes: string; dir: string },
 ): Promise<StoredSnapshot> {
   const container = node.spec.name
   const address = node.addresses[0] ?? ''
@@ -153,7 +153,6 @@ export async function saveSnapshot(
     workerFiles: [kubeletConfig],
   }
   const etcd = await saveState(engine, container)
-  const dir = snapshotDir(fingerprint, kubernetes)
   await writeSnapshot(dir, manifest, files, etcd)
   return { dir, manifest }
 }

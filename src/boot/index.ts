@@ -21,7 +21,14 @@ import { adminKubeconfig, type ClusterAuthorities, createAuthorities } from '../
 import type { Progress } from '../progress/index.ts'
 import { deleteCluster, type Labels, ownership } from '../reaper/index.ts'
 import { until, type WaitLimits } from '../wait.ts'
-import { findSnapshot, initWithKubeadm, installAddons, type StoredSnapshot, saveSnapshot } from './bake.ts'
+import {
+  findSnapshot,
+  initWithKubeadm,
+  installAddons,
+  type StoredSnapshot,
+  saveSnapshot,
+  snapshotDir,
+} from './bake.ts'
 import { type NodeSurroundings, nodeContainer } from './containers.ts'
 import { createClusterNetwork } from './network.ts'
 import { apiServerPort, type ClusterPlan, controlPlanes, familiesOf, planCluster } from './plan.ts'
@@ -153,14 +160,28 @@ async function baseSnapshot(
   const stored = await findSnapshot(fingerprint, image.kubernetes)
   if (stored) return { kind: 'stored', ...stored }
   const step = 'Bake a base snapshot for this configuration (once)'
-  const baked = await options.progress.step(step, () => bake(spec, fingerprint, image, privilege, options))
+  const target = { fingerprint, dir: snapshotDir(fingerprint, image.kubernetes) }
+  const baked = await options.progress.step(step, () => bake(spec, target, image, privilege, options))
   return { kind: 'stored', ...baked }
+}
+
+/** Makes the base snapshot that a node image ships, for the default configuration, in a folder of this host. */
+export async function bakeForImage(
+  spec: ClusterSpec,
+  dir: string,
+  options: BootOptions,
+): Promise<SnapshotManifest> {
+  const image = await nodeImageFacts(options.engine, spec)
+  const privilege = await checkHost(spec, options)
+  const target = { fingerprint: specFingerprint(spec, {}), dir }
+  const { manifest } = await bake(spec, target, image, privilege, options)
+  return manifest
 }
 
 /** Boots one node of a configuration through kubeadm, saves its state, and throws it away. */
 async function bake(
   spec: ClusterSpec,
-  fingerprint: string,
+  { fingerprint, dir }: { fingerprint: string; dir: string },
   image: NodeImageFacts,
   privilege: Privilege,
   { engine, labels: owner, signal, timeoutMs }: BootOptions,
@@ -186,14 +207,13 @@ async function bake(
     await createContainer(engine, container, { signal })
     await startContainer(engine, container.name, { signal })
     await waitForInit(engine, container.name, { timeoutMs, signal })
-    const target = { kubernetes: image.kubernetes, cgroupVersion: engine.cgroupVersion }
-    await initWithKubeadm(engine, plan, planned, target)
+    await initWithKubeadm(engine, plan, planned, { kubernetes: image.kubernetes })
     using kube = await connectThroughNode(engine, plan, container.name)
     await installAddons(engine, plan, planned, kube)
     await untaint(kube, container.name)
     const limits = { timeoutMs, signal }
     await waitForPodsAndNodes(kube, plan, limits)
-    return await saveSnapshot(engine, plan, planned, kube, { fingerprint, kubernetes: image.kubernetes })
+    return await saveSnapshot(engine, plan, planned, kube, { fingerprint, kubernetes: image.kubernetes, dir })
   } finally {
     await deleteCluster(engine, name)
   }

@@ -10,8 +10,6 @@ type Document = Record<string, unknown> & { kind: string; apiVersion: string }
 export interface KubeadmTarget {
   /** Kubernetes version of the node image, such as `v1.37.2`. */
   kubernetes: string
-  /** The host's cgroup version: newer kubelets refuse version 1 unless told otherwise. */
-  cgroupVersion: 1 | 2
 }
 
 /**
@@ -71,10 +69,13 @@ function clusterConfiguration({ spec }: ClusterPlan, { kubernetes }: KubeadmTarg
   }
 }
 
-/** From the version on that refuses cgroup v1 unless told otherwise, the kubelet knows the field that tells. */
-function toleratesCgroupV1({ kubernetes, cgroupVersion }: KubeadmTarget): object {
+/**
+ * From version 1.35 on the kubelet refuses cgroup v1 unless told otherwise; 1.31 knows the field that tells. A snapshot
+ * that was made on a host with cgroup v2 has to start on one with v1 as well, so it is always set.
+ */
+function toleratesCgroupV1({ kubernetes }: KubeadmTarget): object {
   const minor = Number(/^v1\.(\d+)/.exec(kubernetes)?.[1] ?? 0)
-  return cgroupVersion === 1 && minor >= 31 ? { failCgroupV1: false } : {}
+  return minor >= 31 ? { failCgroupV1: false } : {}
 }
 
 function kubeletConfiguration({ spec }: ClusterPlan, target: KubeadmTarget): Document {

@@ -1,9 +1,19 @@
 /** Builds node images: Kubernetes from source, and all that a node needs around it. */
-import { mkdir, rm } from 'node:fs/promises'
+import { mkdir, readFile, rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { connectEngine, type Engine, imageExists, inspectImage, loadImage } from '../engine/index.ts'
+import { bakeForImage, shippedSnapshotDir, snapshotLabel } from '../boot/index.ts'
+import { resolveClusterSpec } from '../config/index.ts'
+import {
+  connectEngine,
+  type Engine,
+  imageExists,
+  inspectImage,
+  loadImage,
+  removeImage,
+} from '../engine/index.ts'
 import { createProgress, type Progress } from '../progress/index.ts'
+import { ownership, startWatchdog } from '../reaper/index.ts'
 import {
   archiveFolder,
   describeLayer,
@@ -13,7 +23,16 @@ import {
   layerFile,
 } from './archive.ts'
 import { listMaterials, type Material } from './bill-of-materials.ts'
-import { type Announce, type Built, cached, cacheRoot, contentKey, hashFolder, pruneCache } from './cache.ts'
+import {
+  type Announce,
+  type Built,
+  cached,
+  cacheRoot,
+  contentKey,
+  hashFolder,
+  pruneCache,
+  writeJson,
+} from './cache.ts'
 import {
   type CompileContext,
   compile,
@@ -66,12 +85,58 @@ export async function buildNodeImage(options: NodeImageOptions = {}): Promise<No
   const engine = await connectEngine()
   const layers = await buildLayers(kubernetes, context, progress)
   const reference = options.image ?? `mayfly/node:${kubernetes.version}`
-  const description = describeImage(reference, kubernetes, context, layers)
+  const bare = describeImage(reference, kubernetes, context, layers)
+  // Baking runs a node, which only this machine's own architecture can.
+  const bakeable = context.arch === hostArchitecture()
+  const description = bakeable ? await withBaseSnapshot(engine, bare, kubernetes, context, progress) : bare
   if (await isLoaded(engine, description)) progress.skip(`Load ${reference}`, 'up to date')
   else await progress.step(`Load ${reference}`, () => loadImage(engine, imageArchive(description)))
   await pruneCache()
   return { reference, kubernetes: kubernetes.version, arch: context.arch }
 }
+
+/** Adds the layer with the base snapshot of the default configuration, which is made by booting the image once. */
+async function withBaseSnapshot(
+  engine: Engine,
+  bare: ImageDescription,
+  kubernetes: KubernetesSource,
+  context: CompileContext,
+  progress: Progress,
+): Promise<ImageDescription> {
+  const key = bare.config.Labels[contentLabel] ?? ''
+  const sources = await hashFolder(join(dirname(fileURLToPath(import.meta.url)), '../boot'))
+  const bake = async (draft: string) => {
+    const image = `mayfly/node-build:${key}`
+    const root = join(draft, 'root')
+    const lease = await startWatchdog(engine)
+    try {
+      await loadImage(engine, imageArchive({ ...bare, reference: image }))
+      const spec = await resolveClusterSpec({ name: `build-${key}`, image, proxy: false }, { env: {} })
+      const manifest = await bakeForImage(spec, join(root, shippedSnapshotDir), {
+        engine,
+        labels: ownership(spec.name),
+        progress: createProgress({ mode: 'silent' }),
+        timeoutMs: bakeTimeoutMs,
+      })
+      await archiveFolder(root, layerFile(draft), context.epoch)
+      await writeJson(join(draft, 'snapshot.json'), manifest)
+      await rm(root, { recursive: true })
+    } finally {
+      await removeImage(engine, image).catch(() => undefined)
+      await lease.release()
+    }
+  }
+  const baked = await announced(progress, 'Bake the base snapshot', (announce) =>
+    cached(`base-${context.arch}`, [key, sources], bake, announce),
+  )
+  const manifest: unknown = JSON.parse(await readFile(join(baked.dir, 'snapshot.json'), 'utf8'))
+  const layers = [...bare.layers, await describeLayer(layerFile(baked.dir))]
+  const labels = { [snapshotLabel]: JSON.stringify(manifest) }
+  return describeImage(bare.reference, kubernetes, context, layers, labels)
+}
+
+/** Time for the one boot through kubeadm, in milliseconds. */
+const bakeTimeoutMs = 300_000
 
 /**
  * Lists everything in a node image, with version and licence. Nothing is compiled; modules and Debian packages are
@@ -197,6 +262,7 @@ function describeImage(
   kubernetes: KubernetesSource,
   { arch, epoch }: CompileContext,
   layers: readonly ImageLayer[],
+  labels: Record<string, string> = {},
 ): ImageDescription {
   const config = {
     Entrypoint: ['/usr/local/bin/mayfly-node', 'entrypoint', '/sbin/init'],
@@ -204,6 +270,7 @@ function describeImage(
     Labels: {
       'io.mayfly.node-image': '1',
       'io.mayfly.kubernetes': kubernetes.version,
+      ...labels,
     },
     StopSignal: 'SIGRTMIN+3',
   }
