@@ -59,6 +59,7 @@ export async function execInPod(
 
   const output = { stdout: [] as Buffer[], stderr: [] as Buffer[] }
   let status: ExecStatus | undefined
+  const ended = Promise.withResolvers<void>()
   const channel = await openChannel(kube, `${path}/exec`, {
     protocol: 'v5.channel.k8s.io',
     query,
@@ -66,7 +67,9 @@ export async function execInPod(
     signal,
     receive(number, bytes) {
       if (number === channels.status) {
+        // The last message: all output is here.
         status = JSON.parse(bytes.toString()) as ExecStatus
+        ended.resolve()
         return
       }
       const stream = number === channels.stdout ? 'stdout' : 'stderr'
@@ -74,10 +77,11 @@ export async function execInPod(
       onOutput?.(stream, bytes)
     },
   })
+  channel.closed.then(() => ended.resolve())
+  // A source that fails ends the command; one that goes on when the command has ended is let go.
+  if (stdin !== undefined) feed(stdin, channel, ended.promise).catch(ended.reject)
   try {
-    const feeding = stdin === undefined ? undefined : feed(stdin, channel)
-    // A source that fails ends the command; one that has not ended when the command has is let go.
-    await Promise.race([channel.closed, feeding?.then(() => channel.closed) ?? channel.closed])
+    await ended.promise
   } finally {
     channel.close()
   }
@@ -90,21 +94,19 @@ export async function execInPod(
 async function feed(
   stdin: NonNullable<ExecOptions['stdin']>,
   channel: Awaited<ReturnType<typeof openChannel>>,
+  ended: Promise<void>,
 ): Promise<void> {
-  let over = false
-  channel.closed.then(() => {
-    over = true
-  })
+  let isOver = false
+  const over = () => {
+    isOver = true
+  }
+  ended.then(over, over)
   for await (const piece of typeof stdin === 'string' || stdin instanceof Uint8Array ? [stdin] : stdin) {
-    if (over) return
-    const bytes = Buffer.from(piece as Uint8Array)
-    // Larger messages are refused by the kubelet.
+    const bytes = typeof piece === 'string' ? Buffer.from(piece) : piece
     for (let from = 0; from < bytes.length; from += messageBytes) {
-      await Promise.race([
-        channel.send(channels.stdin, bytes.subarray(from, from + messageBytes)),
-        channel.closed,
-      ])
+      await channel.send(channels.stdin, bytes.subarray(from, from + messageBytes))
     }
+    if (isOver) return
   }
   channel.end(channels.stdin)
 }

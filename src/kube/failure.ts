@@ -98,7 +98,7 @@ export async function describeFailure(
   )
   const names = [
     ...found.flatMap(({ object }) => object?.metadata.name ?? []),
-    ...concerned.map(({ metadata }) => metadata.name ?? ''),
+    ...concerned.flatMap((pod) => [pod.metadata.name ?? '', ...claimsOf(pod)]),
   ]
   const warnings = everyone
     .flatMap(({ events }) => events.map(eventOf))
@@ -109,6 +109,12 @@ export async function describeFailure(
     .sort((a, b) => a.lastSeen.localeCompare(b.lastSeen))
   const report = { objects: found.filter(({ object }) => object?.kind !== 'Pod'), pods, events: warnings }
   return { ...report, text: formatFailure(report) }
+}
+
+/** A pod whose claim cannot be bound says nothing itself; only the events of the claim tell. */
+function claimsOf({ spec }: KubeObject): string[] {
+  const volumes: { persistentVolumeClaim?: { claimName: string } }[] = spec?.volumes ?? []
+  return volumes.flatMap(({ persistentVolumeClaim }) => persistentVolumeClaim?.claimName ?? [])
 }
 
 /** An event about a ReplicaSet tells why its Deployment has no pods. */
@@ -198,12 +204,14 @@ function isPodOf(pod: KubeObject, { kind, metadata, spec }: KubeObject): boolean
 }
 
 function isUnhealthy(pod: KubeObject): boolean {
+  if (pod.metadata.deletionTimestamp) return true
   if (pod.status?.phase === 'Succeeded') return false
-  return (
-    pod.status?.phase !== 'Running' ||
-    badConditions(pod).length > 0 ||
-    Boolean(pod.metadata.deletionTimestamp)
-  )
+  // A crashing container looks well for a moment after each of its restarts.
+  return pod.status?.phase !== 'Running' || badConditions(pod).length > 0 || !containersOf(pod).every(isWell)
+}
+
+function containersOf({ status }: KubeObject): ContainerStatus[] {
+  return [...(status?.initContainerStatuses ?? []), ...(status?.containerStatuses ?? [])]
 }
 
 async function reportPod(
@@ -213,12 +221,8 @@ async function reportPod(
   signal: AbortSignal | undefined,
 ): Promise<PodReport> {
   const { spec, status = {}, metadata } = pod
-  const statuses: ContainerStatus[] = [
-    ...(status.initContainerStatuses ?? []),
-    ...(status.containerStatuses ?? []),
-  ]
   const containers = await Promise.all(
-    statuses.map(async (container) => ({
+    containersOf(pod).map(async (container) => ({
       name: container.name,
       image: container.image,
       ready: container.ready,

@@ -245,7 +245,7 @@ async function connect(
     query: new URLSearchParams({ ports: String(port) }),
     doing,
     signal,
-    receive(number, bytes) {
+    receive(number, bytes, connection) {
       if (!portSeen[number]) {
         portSeen[number] = true
         bytes = bytes.subarray(2)
@@ -253,10 +253,10 @@ async function connect(
       if (bytes.length === 0) return
       if (number === 1) {
         refused += bytes.toString()
-        channel.close()
+        connection.close()
       } else if (!socket.write(bytes)) {
-        channel.pause()
-        socket.once('drain', () => channel.resume())
+        connection.pause()
+        socket.once('drain', () => connection.resume())
       }
     },
   })
@@ -267,8 +267,15 @@ async function connect(
   })
   socket.once('end', () => socket.setTimeout(halfClosedMs, () => channel.close()))
   socket.resume()
-  await channel.closed
+  const endedProperly = await channel.closed
   if (refused) throw new MayflyError('KUBE_REQUEST_FAILED', `Could not ${doing}: ${refused.trim()}`)
+  // A pod that refuses what was sent already may have its reason lost on the way.
+  if (!endedProperly && !socket.destroyed) {
+    throw new MayflyError(
+      'KUBE_REQUEST_FAILED',
+      `Could not ${doing}: the connection was lost, or refused by the pod`,
+    )
+  }
   socket.end()
   // All that the pod sent is on its way; a client that keeps its side open must not hold the connection.
   socket.setTimeout(halfClosedMs, () => socket.destroy())

@@ -27,3 +27,19 @@ export async function testNamespace(kube: Kube): Promise<string> {
   })
   return name
 }
+
+/** An image with a BusyBox shell that every node has. */
+export const shellImage = 'docker.io/mayfly/local-path-helper:v1'
+
+/** A pod, or a pod template, whose containers each run a shell script. */
+export function scripts(containers: Record<string, string>, more: object = {}) {
+  return {
+    terminationGracePeriodSeconds: 0,
+    containers: Object.entries(containers).map(([name, script]) => ({
+      name,
+      image: shellImage,
+      command: ['sh', '-c', script],
+      ...more,
+    })),
+  }
+}
