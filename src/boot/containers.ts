@@ -14,13 +14,15 @@ export interface NodeSurroundings {
   privilege: Privilege
   labels: Labels
   network: string
+  /** The API server's port on the host; default: the specification's. */
+  apiServerHostPort?: number
 }
 
 /** The container of a node. Its state is on volumes of the engine's, so that it survives a stop. */
 export function nodeContainer(
   plan: ClusterPlan,
   { spec, addresses }: PlannedNode,
-  { privilege, labels, network }: NodeSurroundings,
+  { privilege, labels, network, apiServerHostPort }: NodeSurroundings,
 ): ContainerSpec {
   const { networking, proxy } = plan.spec
   const controlPlane = spec.role === 'control-plane'
@@ -57,7 +59,7 @@ export function nodeContainer(
       dnsSearch: networking.dnsSearch.length > 0 ? [...networking.dnsSearch] : ['.'],
     }),
     ports: [
-      ...(controlPlane && !plan.loadBalancer ? [apiServerMapping(plan)] : []),
+      ...(controlPlane && !plan.loadBalancer ? [apiServerMapping(plan, apiServerHostPort)] : []),
       ...spec.extraPortMappings.map(({ containerPort, hostPort, listenAddress, protocol }) => ({
         containerPort,
         hostPort,
@@ -74,8 +76,11 @@ export function nodeContainer(
 }
 
 /** The port of the host that leads to the API server. */
-export function apiServerMapping({ spec }: ClusterPlan): NonNullable<ContainerSpec['ports']>[number] {
-  const { apiServerAddress, apiServerPort: hostPort } = spec.networking
+export function apiServerMapping(
+  { spec }: ClusterPlan,
+  hostPort = spec.networking.apiServerPort,
+): NonNullable<ContainerSpec['ports']>[number] {
+  const { apiServerAddress } = spec.networking
   return { containerPort: apiServerPort, hostAddress: apiServerAddress, hostPort }
 }
 

@@ -30,8 +30,16 @@ import {
   snapshotDir,
 } from './bake.ts'
 import { type NodeSurroundings, nodeContainer } from './containers.ts'
+import { loadBalancerName, startLoadBalancer, startOnFreePort } from './entry.ts'
 import { createClusterNetwork } from './network.ts'
-import { apiServerPort, type ClusterPlan, controlPlanes, familiesOf, planCluster } from './plan.ts'
+import {
+  apiServerPort,
+  type ClusterPlan,
+  controlPlanes,
+  familiesOf,
+  type PlannedNode,
+  planCluster,
+} from './plan.ts'
 import { waitForApiServer, waitForDns, waitForPodsAndNodes } from './ready.ts'
 import { type BaseSnapshot, filesForNodes } from './restore.ts'
 import { type SnapshotManifest, snapshotLabel } from './snapshot-manifest.ts'
@@ -252,14 +260,21 @@ async function startNodes(
   const files = filesForNodes(plan, snapshot, authorities)
   // Handled below, by whichever node awaits it first; until then a failure must not end the process.
   files.catch(() => undefined)
-  await Promise.all(
-    plan.nodes.map(async (node) => {
-      const container = nodeContainer(plan, node, surroundings)
-      await createContainer(engine, container)
-      await putFiles(engine, container.name, (await files).get(container.name) ?? [])
-      await startContainer(engine, container.name)
+  const make = async (node: PlannedNode, more: Partial<NodeSurroundings> = {}): Promise<string> => {
+    const container = nodeContainer(plan, node, { ...surroundings, ...more })
+    await createContainer(engine, container)
+    await putFiles(engine, container.name, (await files).get(container.name) ?? [])
+    return container.name
+  }
+  const entry = plan.loadBalancer ? undefined : controlPlanes(plan.nodes)[0]
+  await Promise.all([
+    startLoadBalancer(plan, surroundings),
+    ...plan.nodes.map(async (node) => {
+      if (node === entry) {
+        await startOnFreePort(engine, plan, (apiServerHostPort) => make(node, { apiServerHostPort }))
+      } else await startContainer(engine, await make(node))
     }),
-  )
+  ])
 }
 
 async function connect(
@@ -268,7 +283,7 @@ async function connect(
   authorities: ClusterAuthorities,
 ): Promise<{ kube: Kube; kubeconfig: string }> {
   const [first] = controlPlanes(plan.nodes)
-  const entry = plan.loadBalancer ? `${plan.spec.name}-load-balancer` : (first?.spec.name ?? '')
+  const entry = plan.loadBalancer ? loadBalancerName(plan) : (first?.spec.name ?? '')
   const port = publishedPort(await inspectContainer(engine, entry), apiServerPort)
   const server = `https://${hostAddress(plan)}:${port}`
   const kubeconfig = await adminKubeconfig(authorities, { name: plan.spec.name, server })

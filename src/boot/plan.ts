@@ -77,6 +77,11 @@ export function controlPlaneAddress(plan: ClusterPlan, node: PlannedNode): strin
   return required(addresses[0])
 }
 
+/** An address as it stands before a port. */
+export function bracketed(address: string): string {
+  return address.includes(':') ? `[${address}]` : address
+}
+
 function required<T>(value: T | undefined): T {
   if (value === undefined) throw new Error('the plan ran out of addresses')
   return value

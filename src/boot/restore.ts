@@ -7,13 +7,14 @@ import { placeholderValues, type StoredSnapshot } from './bake.ts'
 import { nodeDocumentFile } from './node-document.ts'
 import {
   apiServerPort,
+  bracketed,
   type ClusterPlan,
   controlPlaneAddress,
   controlPlaneHost,
   controlPlanes,
   type PlannedNode,
 } from './plan.ts'
-import { providerId, seedObjects } from './seeds.ts'
+import { providerId, type Seed, seedObjects } from './seeds.ts'
 import { placedSnapshotDir, type SnapshotManifest, shippedSnapshotDir } from './snapshot-manifest.ts'
 
 /** A base snapshot to restore: the one in the node image, or one of this host's. */
@@ -28,13 +29,17 @@ export async function filesForNodes(
   authorities: ClusterAuthorities,
 ): Promise<Map<string, ContainerFile[]>> {
   const placed = snapshot.kind === 'stored' ? await snapshotFiles(snapshot.dir) : []
-  const token = randomUUID()
+  // Members of one etcd cluster must start from the same keys and values, to the byte.
+  const etcd: SharedState = {
+    token: randomUUID(),
+    objects: seedObjects(plan, snapshot.manifest, authorities.ca.certificate),
+  }
   const files = plan.nodes.map(
     async (node): Promise<[string, ContainerFile[]]> => [
       node.spec.name,
       [
         ...(await identityFiles(plan, node, authorities)),
-        ...stateFiles(plan, node, snapshot, authorities, token),
+        ...stateFiles(plan, node, snapshot, etcd),
         ...placed,
       ],
     ],
@@ -74,12 +79,17 @@ function specificAddress(address: string): string[] {
   return address === '0.0.0.0' || address === '::' ? [] : [address]
 }
 
+/** What all members of the etcd cluster have in common. */
+interface SharedState {
+  token: string
+  objects: Seed[]
+}
+
 function stateFiles(
   plan: ClusterPlan,
   node: PlannedNode,
   { kind, manifest }: BaseSnapshot,
-  authorities: ClusterAuthorities,
-  token: string,
+  { token, objects }: SharedState,
 ): ContainerFile[] {
   const controlPlane = node.spec.role === 'control-plane'
   const members = controlPlanes(plan.nodes).map(({ spec, addresses }) => `${spec.name}=${peerUrl(addresses)}`)
@@ -97,18 +107,13 @@ function stateFiles(
     ...(controlPlane && {
       etcd: { name: node.spec.name, peerURL: peerUrl(node.addresses), initialCluster: etcdCluster, token },
     }),
-    objects: controlPlane ? seedObjects(plan, manifest, authorities.ca.certificate) : [],
+    objects: controlPlane ? objects : [],
   })
   return [document, kubeletFlags(plan, node)]
 }
 
 function peerUrl([address = '']: readonly string[]): string {
   return `https://${bracketed(address)}:2380`
-}
-
-/** An address as it stands before a port. */
-function bracketed(address: string): string {
-  return address.includes(':') ? `[${address}]` : address
 }
 
 /** One route for each pod subnet of every other node. */
