@@ -2,6 +2,7 @@ import { defineConfig } from 'vitest/config'
 
 export default defineConfig({
   test: {
+    reporters: ['default', ['json', { outputFile: '.mayfly/results/vitest.json' }]],
     projects: [
       { test: { name: 'unit', include: ['test/**/*.unit.test.ts'] } },
       {
@@ -12,6 +13,8 @@ export default defineConfig({
           hookTimeout: 300_000,
           // Clusters are heavy and machines are small: one file at a time.
           fileParallelism: false,
+          // After the unit tests, which are over in seconds.
+          sequence: { groupOrder: 1 },
         },
       },
     ],
