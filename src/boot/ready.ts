@@ -20,9 +20,15 @@ type Pod = KubeObject & { spec: { nodeName?: string } }
  * Waits until every node is Ready and every pod that the cluster brings is, judged by the pods themselves: a
  * workload's own status may still be the one that the snapshot was saved with.
  *
+ * @param only Picks those objects of a collection that count; default: all
  * @throws MayflyError `WAIT_TIMED_OUT` with what is not ready and why
  */
-export async function waitForPodsAndNodes(kube: Kube, plan: ClusterPlan, limits: WaitLimits): Promise<void> {
+export async function waitForPodsAndNodes(
+  kube: Kube,
+  plan: ClusterPlan,
+  limits: WaitLimits,
+  only: (path: string, objects: KubeObject[]) => KubeObject[] = (_, objects) => objects,
+): Promise<void> {
   const stop = new AbortController()
   const signal = AbortSignal.any([deadline(limits), stop.signal])
   let missing: string[] = ['anything']
@@ -32,7 +38,7 @@ export async function waitForPodsAndNodes(kube: Kube, plan: ClusterPlan, limits:
     for await (const { items } of watchList(kube, { path }, { signal })) {
       seen.set(path, items)
       if (seen.size < paths.length) continue
-      missing = notReady(plan, (of) => [...(seen.get(of)?.values() ?? [])])
+      missing = notReady(plan, (of) => only(of, [...(seen.get(of)?.values() ?? [])]))
       if (missing.length === 0) return stop.abort()
     }
   }

@@ -1,0 +1,118 @@
+import type { ClusterSpec, NodeSpec } from '../config/index.ts'
+import {
+  createContainer,
+  type Engine,
+  probePrivilege,
+  putFiles,
+  removeContainer,
+  startContainer,
+} from '../engine/index.ts'
+import type { Kube } from '../kube/index.ts'
+import type { ClusterAuthorities } from '../pki/index.ts'
+import { type Labels, label } from '../reaper/index.ts'
+import type { WaitLimits } from '../wait.ts'
+import { nodeContainer } from './containers.ts'
+import { nodeSettingsFiles } from './node-settings.ts'
+import { type ClusterPlan, planCluster } from './plan.ts'
+import { type BaseSnapshot, filesForNodes } from './restore.ts'
+import { waitUntilUsable } from './resume.ts'
+import { seedObjects } from './seeds.ts'
+
+/** What a node that joins later needs to know of the cluster. */
+export interface JoinOptions extends WaitLimits {
+  engine: Engine
+  kube: Kube
+  labels: Labels
+  snapshot: BaseSnapshot
+  authorities: ClusterAuthorities
+}
+
+/**
+ * Adds a worker to a cluster that runs and waits until pods can run on it. What was made is removed again when this
+ * fails.
+ *
+ * @param spec A complete worker, with a name that is free in the cluster
+ * @param network Name of the cluster's container network
+ * @returns The plan with the node in it
+ */
+export async function joinWorker(
+  plan: ClusterPlan,
+  spec: NodeSpec,
+  network: string,
+  options: JoinOptions,
+): Promise<ClusterPlan> {
+  const { engine, kube, labels, snapshot, authorities, timeoutMs, signal } = options
+  const privilege = await probePrivilege(engine, spec.image, { signal, labels })
+  const extended = planWithNode(plan, spec)
+  const node = extended.nodes.at(-1)
+  if (!node) throw new Error('a plan without nodes')
+  const files = (await filesForNodes(extended, snapshot, authorities)).get(spec.name) ?? []
+  const container = nodeContainer(extended, node, {
+    engine,
+    privilege,
+    labels: { ...labels, [label.role]: spec.role },
+    network,
+  })
+  try {
+    // Before the node is there, so that it gets the pod subnet that it was told and no other.
+    await kube.request('POST', '/api/v1/nodes', {
+      body: nodeObject(extended, options, spec.name),
+      doing: `register node ${spec.name}`,
+      signal,
+    })
+    await createContainer(engine, container, { signal })
+    const settings = await nodeSettingsFiles(engine, spec.name, extended, node, snapshot)
+    await putFiles(engine, spec.name, [...files, ...settings], { signal })
+    await startContainer(engine, spec.name, { signal })
+    await waitUntilUsable(engine, extended, kube, { timeoutMs, signal }, { only: [spec.name] })
+  } catch (thrown) {
+    await removeContainer(engine, spec.name)
+    await kube.request('DELETE', `/api/v1/nodes/${spec.name}`).catch(() => undefined)
+    throw thrown
+  }
+  return extended
+}
+
+/** The plan with one more node, at the first place that nobody has. Pure. */
+export function planWithNode(plan: ClusterPlan, spec: NodeSpec): ClusterPlan {
+  const ipv4 = plan.subnets.find((cidr) => !cidr.includes(':'))
+  const ipv6 = plan.subnets.find((cidr) => cidr.includes(':'))
+  const subnets = { ...(ipv4 && { ipv4 }), ...(ipv6 && { ipv6 }) }
+  const taken = new Set(plan.nodes.flatMap(({ addresses, podCidrs }) => [...addresses, ...podCidrs]))
+  const places = planCluster(withNodes(plan.spec, Array(plan.nodes.length + 1).fill(spec)), subnets).nodes
+  const node = places.find(
+    ({ addresses, podCidrs }) => ![...addresses, ...podCidrs].some((a) => taken.has(a)),
+  )
+  if (!node) throw new Error(`no place for node ${spec.name}`)
+  return {
+    ...plan,
+    spec: withNodes(plan.spec, [...plan.spec.nodes, spec]),
+    nodes: [...plan.nodes, node],
+  }
+}
+
+/** The plan without one of its nodes. Pure. */
+export function planWithoutNode(plan: ClusterPlan, name: string): ClusterPlan {
+  const others = plan.nodes.filter(({ spec }) => spec.name !== name)
+  return {
+    ...plan,
+    spec: withNodes(
+      plan.spec,
+      others.map(({ spec }) => spec),
+    ),
+    nodes: others,
+  }
+}
+
+function withNodes(spec: ClusterSpec, nodes: readonly NodeSpec[]): ClusterSpec {
+  return { ...spec, nodes }
+}
+
+/** The Node object that a boot would have written to etcd; who it is, the API server decides. */
+function nodeObject(plan: ClusterPlan, { snapshot, authorities }: JoinOptions, name: string): object {
+  const seeds = seedObjects(plan, snapshot.manifest, authorities.ca.certificate)
+  const seed = seeds.find(({ key }) => key === `/registry/minions/${name}`)
+  const { metadata, ...rest } = seed?.value as { metadata: Record<string, unknown> }
+  const { labels, annotations } = metadata
+  return { ...rest, metadata: { name, labels, annotations } }
+}
