@@ -5,7 +5,15 @@ import { type ClusterOptions, type ClusterSpec, resolveClusterSpec } from '../co
 import { connectEngine, containerLogs, type Engine, exec, listContainers } from '../engine/index.ts'
 import { isMayflyError, MayflyError, messageOf } from '../errors.ts'
 import { createProgress, type Progress, type ProgressMode, type StepEvent } from '../progress/index.ts'
-import { deleteCluster, type Lease, label, ownership, startWatchdog, sweep } from '../reaper/index.ts'
+import {
+  deleteInstance,
+  type Labels,
+  type Lease,
+  label,
+  ownership,
+  startWatchdog,
+  sweep,
+} from '../reaper/index.ts'
 import { Cluster } from './cluster.ts'
 import { writeTrace } from './trace.ts'
 
@@ -67,7 +75,7 @@ export async function createCluster(options: CreateClusterOptions = {}): Promise
     await writeTrace(spec.name, progress.events)
     return await Cluster.of(engine, booted, { lease, steps: progress.events, labels })
   } catch (thrown) {
-    throw await rollBack(engine, spec, thrown, { retain, lease })
+    throw await rollBack(engine, labels, thrown, { retain, lease })
   }
 }
 
@@ -91,20 +99,15 @@ async function assertNameIsFree(engine: Engine, { name }: ClusterSpec): Promise<
 /** Removes a half-made cluster after saving what its nodes had to say, and returns the error to throw. */
 async function rollBack(
   engine: Engine,
-  spec: ClusterSpec,
+  labels: Labels,
   thrown: unknown,
   { retain, lease }: { retain: boolean; lease: Lease | undefined },
 ): Promise<unknown> {
-  // The name was taken in the meantime: what is there is somebody else's.
-  if (isMayflyError(thrown) && thrown.code === 'CLUSTER_EXISTS') {
-    await lease?.release()
-    return thrown
-  }
-  const logs = await saveBootLogs(engine, spec).catch(() => undefined)
+  const logs = await saveBootLogs(engine, labels).catch(() => undefined)
   const where = logs === undefined ? [] : [`The logs of its nodes are in ${logs}`]
   if (retain) return withHint(thrown, [...where, 'The half-made cluster was kept, as asked'])
   try {
-    await deleteCluster(engine, spec.name)
+    await deleteInstance(engine, labels)
     await lease?.release()
   } catch (cleanup) {
     return new AggregateError(
@@ -126,10 +129,11 @@ function withHint(thrown: unknown, more: readonly string[]): unknown {
 }
 
 /** Writes each node's console and journal below `.mayfly/`, before the node goes. */
-async function saveBootLogs(engine: Engine, { name }: ClusterSpec): Promise<string | undefined> {
-  const containers = await listContainers(engine, { [label.cluster]: name })
+async function saveBootLogs(engine: Engine, labels: Labels): Promise<string | undefined> {
+  const instance = labels[label.instance] ?? ''
+  const containers = await listContainers(engine, { [label.instance]: instance })
   if (containers.length === 0) return undefined
-  const dir = resolve('.mayfly', 'failed', name)
+  const dir = resolve('.mayfly', 'failed', labels[label.cluster] ?? '')
   await mkdir(dir, { recursive: true })
   await Promise.all(
     containers.map(async (container) => {

@@ -7,6 +7,8 @@ export const label = {
   cluster: 'io.mayfly.cluster',
   /** The process that it lives and dies with (see `process-identity.ts`), or `none`. */
   owner: 'io.mayfly.owner',
+  /** One creation of a cluster: of several with one name, only the first gets past its network. */
+  instance: 'io.mayfly.instance',
   /** Groups what one test run made, over all its processes. */
   run: 'io.mayfly.run',
   /** ISO time, or `never`. */
@@ -47,6 +49,7 @@ export function ownership(
   return {
     [label.cluster]: clusterName,
     [label.owner]: keep ? 'none' : formatIdentity(thisProcess()),
+    [label.instance]: randomUUID(),
     [label.run]: run,
     [label.expires]: lifetime === undefined ? 'never' : new Date(Date.now() + lifetime).toISOString(),
     ...(keep && { [label.keep]: 'true' }),

@@ -9,7 +9,7 @@ import {
   removeNetwork,
   removeVolume,
 } from '../engine/index.ts'
-import { label } from './ownership.ts'
+import { type Labels, label } from './ownership.ts'
 
 /** Everything of ours that an engine has. */
 export interface Belongings {
@@ -55,6 +55,19 @@ export async function removeBelongings(
   ])
   const failure = [...first, ...second].find((outcome) => outcome.status === 'rejected')
   if (failure) throw failure.reason
+}
+
+/** Deletes what one creation of a cluster made, and nothing of another one with the same name. */
+export async function deleteInstance(
+  engine: Engine,
+  { [label.instance]: instance = '' }: Labels,
+  options: Abortable = {},
+): Promise<void> {
+  await removeBelongings(
+    engine,
+    await listBelongings(engine, { [label.instance]: instance }, options),
+    options,
+  )
 }
 
 /**
