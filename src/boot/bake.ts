@@ -6,8 +6,10 @@ import { buffer, text } from 'node:stream/consumers'
 import { type Engine, execOrThrow, execStream, putFiles, readFile as readNodeFile } from '../engine/index.ts'
 import { MayflyError } from '../errors.ts'
 import { applyAll, type Kube, list, parseManifests } from '../kube/index.ts'
+import type { WaitLimits } from '../wait.ts'
 import { type KubeadmTarget, kubeadmConfig, placeholders, staticPodTemplate } from './kubeadm.ts'
 import { apiServerPort, type ClusterPlan, controlPlaneHost, type PlannedNode } from './plan.ts'
+import { podTemplates } from './pod-templates.ts'
 import type { SnapshotManifest } from './snapshot-manifest.ts'
 
 /**
@@ -40,13 +42,19 @@ export async function initWithKubeadm(
   plan: ClusterPlan,
   node: PlannedNode,
   target: KubeadmTarget,
+  { timeoutMs, signal }: WaitLimits,
 ): Promise<void> {
   const container = node.spec.name
   const config = { path: '/kind/kubeadm.conf', content: kubeadmConfig(plan, node, target), mode: 0o600 }
   await putFiles(engine, container, [config])
-  await execOrThrow(engine, container, [
-    'kubeadm', 'init', '--config=/kind/kubeadm.conf', '--skip-phases=preflight', '--skip-token-print',
-  ]) // biome-ignore format: a command line
+  const init = [
+    'kubeadm',
+    'init',
+    '--config=/kind/kubeadm.conf',
+    '--skip-phases=preflight',
+    '--skip-token-print',
+  ]
+  await execOrThrow(engine, container, init, { timeoutMs, signal })
 }
 
 /** Installs what every cluster has beyond kubeadm's: the network daemon and the default storage class. */
@@ -143,6 +151,7 @@ export async function saveSnapshot(
     files[path] = staticPodTemplate(String(await readNodeFile(engine, container, path)), from)
   }
   files[kubeletConfig] = String(await readNodeFile(engine, container, kubeletConfig))
+  const templates = podTemplates(await list(kube, { apiVersion: 'v1', kind: 'Pod' }))
   const namespaces = await list(kube, { apiVersion: 'v1', kind: 'Namespace' })
   const manifest: SnapshotManifest = {
     version: 1,
@@ -151,7 +160,9 @@ export async function saveSnapshot(
     namespaces: namespaces.map(({ metadata }) => metadata.name ?? '').sort(),
     controlPlaneFiles: Object.keys(files),
     workerFiles: [kubeletConfig],
+    pods: templates.map(({ template }) => template),
   }
+  for (const { template, text } of templates) files[`../pods/${template.name}.json`] = text
   const etcd = await saveState(engine, container)
   await writeSnapshot(dir, manifest, files, etcd)
   return { dir, manifest }

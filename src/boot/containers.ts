@@ -18,6 +18,18 @@ export interface NodeSurroundings {
   apiServerHostPort?: number
 }
 
+/**
+ * What a node writes much to, or what outlives a stop. Not all of /var: the engine would copy the image's into every
+ * node, file by file.
+ */
+const stateFolders = [
+  '/var/lib/containerd',
+  '/var/lib/kubelet',
+  '/var/lib/etcd',
+  '/var/log',
+  '/var/local-path-provisioner',
+]
+
 /** The container of a node. Its state is on volumes of the engine's, so that it survives a stop. */
 export function nodeContainer(
   plan: ClusterPlan,
@@ -36,7 +48,7 @@ export function nodeContainer(
     privateCgroupNamespace: true,
     tty: true,
     tmpfs: { '/tmp': 'exec', '/run': 'exec' },
-    volumes: ['/var'],
+    volumes: [...stateFolders],
     mounts: [
       { type: 'bind', source: '/lib/modules', target: '/lib/modules', readOnly: true },
       ...spec.extraMounts.map(({ hostPath, containerPath, readOnly, selinuxRelabel, propagation }) => ({
@@ -69,7 +81,7 @@ export function nodeContainer(
     ],
     ...(spec.cpus !== undefined && { cpus: spec.cpus }),
     ...(spec.memoryBytes !== undefined && { memoryBytes: spec.memoryBytes }),
-    ...(proxy && { env: proxyEnvironment(proxy) }),
+    ...(proxy && { env: proxyEnvironment(plan, proxy) }),
     // A node that dies is for the test to see; only a restarted engine starts it again.
     restart: { onFailure: 1 },
   }
@@ -84,8 +96,13 @@ export function apiServerMapping(
   return { containerPort: apiServerPort, hostAddress: apiServerAddress, hostPort }
 }
 
-function proxyEnvironment(proxy: NonNullable<ClusterPlan['spec']['proxy']>): Record<string, string> {
-  const values = { HTTP_PROXY: proxy.httpProxy, HTTPS_PROXY: proxy.httpsProxy, NO_PROXY: proxy.noProxy }
+/** No proxy leads to the nodes themselves; their network was not known when the specification was made. */
+function proxyEnvironment(
+  { subnets }: ClusterPlan,
+  proxy: NonNullable<ClusterPlan['spec']['proxy']>,
+): Record<string, string> {
+  const noProxy = [proxy.noProxy, controlPlaneHost, ...subnets].filter(Boolean).join(',')
+  const values = { HTTP_PROXY: proxy.httpProxy, HTTPS_PROXY: proxy.httpsProxy, NO_PROXY: noProxy }
   const set = Object.entries(values).filter((entry): entry is [string, string] => entry[1] !== undefined)
   return Object.fromEntries(
     set.flatMap(([name, value]) => [

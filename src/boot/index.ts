@@ -1,10 +1,12 @@
 /** Turns a ClusterSpec into a running cluster. */
+import { randomBytes } from 'node:crypto'
 import { type ClusterSpec, isDefaultBootSpec, specFingerprint } from '../config/index.ts'
 import {
   assertHostFit,
   containerLogs,
   createContainer,
   type Engine,
+  engineStatus,
   inspectContainer,
   inspectImage,
   type Privilege,
@@ -20,7 +22,7 @@ import { connectKube, type Kube } from '../kube/index.ts'
 import { adminKubeconfig, type ClusterAuthorities, createAuthorities } from '../pki/index.ts'
 import type { Progress } from '../progress/index.ts'
 import { deleteCluster, type Labels, ownership } from '../reaper/index.ts'
-import { until, type WaitLimits } from '../wait.ts'
+import { until, type WaitLimits, waitError } from '../wait.ts'
 import {
   findSnapshot,
   initWithKubeadm,
@@ -32,6 +34,7 @@ import {
 import { type NodeSurroundings, nodeContainer } from './containers.ts'
 import { loadBalancerName, startLoadBalancer, startOnFreePort } from './entry.ts'
 import { createClusterNetwork } from './network.ts'
+import { nodeSettingsFiles } from './node-settings.ts'
 import {
   apiServerPort,
   type ClusterPlan,
@@ -45,7 +48,11 @@ import { type BaseSnapshot, filesForNodes } from './restore.ts'
 import { type SnapshotManifest, snapshotLabel } from './snapshot-manifest.ts'
 
 export type { StoredSnapshot } from './bake.ts'
+export { loadBalancerName, loadBalancerRole } from './entry.ts'
+export { type JoinOptions, joinWorker, planWithoutNode } from './join.ts'
 export { apiServerPort, type ClusterPlan, type PlannedNode } from './plan.ts'
+export { type BaseSnapshot } from './restore.ts'
+export { waitUntilUsable } from './resume.ts'
 export { shippedSnapshotDir, snapshotLabel } from './snapshot-manifest.ts'
 
 /** What a boot is given besides the specification. */
@@ -62,6 +69,8 @@ export interface BootedCluster {
   kubeconfig: string
   kube: Kube
   authorities: ClusterAuthorities
+  /** What it was restored from, and what nodes that join later are. */
+  snapshot: BaseSnapshot
 }
 
 /** What is known of the node image. */
@@ -76,23 +85,26 @@ interface NodeImageFacts {
  * was made is left to the caller to remove when this fails.
  */
 export async function bootCluster(spec: ClusterSpec, options: BootOptions): Promise<BootedCluster> {
-  const { engine, progress } = options
+  const { engine, progress, signal } = options
   const image = await nodeImageFacts(engine, spec)
   const privilege = await progress.step('Check the host', () => checkHost(spec, options))
-  const snapshot = await baseSnapshot(spec, image, privilege, options)
+  assertWanted(signal)
+  // The network comes first of all that is made: of several that want one name, its maker has it.
   const [authorities, { network, subnets }] = await progress.step('Prepare keys and network', () =>
-    Promise.all([
-      createAuthorities(),
-      createClusterNetwork(engine, networkName(spec), familiesOf(spec), options.labels),
-    ]),
+    Promise.all([createAuthorities(), claimNetwork(engine, spec, options.labels)]),
   )
+  const snapshot = await baseSnapshot(spec, image, privilege, options)
+  assertWanted(signal)
   const plan = planCluster(spec, subnets)
   const surroundings: NodeSurroundings = { engine, privilege, labels: options.labels, network: network.name }
   const count = spec.nodes.length === 1 ? 'the node' : `${spec.nodes.length} nodes`
   await progress.step(`Start ${count}`, () => startNodes(plan, snapshot, authorities, surroundings))
-  const { kube, kubeconfig } = await connect(engine, plan, authorities)
-  await progress.step('Start the control plane', () =>
-    whileNodesRun(engine, plan, options, (limits) => waitForApiServer(kube, limits)),
+  const { kube, kubeconfig } = await progress.step('Start the control plane', () =>
+    whileNodesRun(engine, plan, options, async (limits) => {
+      const connection = await connect(engine, plan, authorities)
+      await waitForApiServer(connection.kube, limits)
+      return connection
+    }),
   )
   await progress.step('Wait until the cluster is usable', () =>
     whileNodesRun(engine, plan, options, async (limits) => {
@@ -100,7 +112,7 @@ export async function bootCluster(spec: ClusterSpec, options: BootOptions): Prom
       if (!spec.networking.disableDefaultCNI) await waitForDns(engine, plan, limits)
     }),
   )
-  return { plan, kubeconfig, kube, authorities }
+  return { plan, kubeconfig, kube, authorities, snapshot }
 }
 
 /** The name or address of the control plane for whoever is in the cluster's network. */
@@ -113,8 +125,46 @@ export function networkName({ name }: Pick<ClusterSpec, 'name'>): string {
   return `mayfly-${name}`
 }
 
+/**
+ * Makes the cluster's network, and takes its name with it.
+ *
+ * @throws MayflyError `CLUSTER_EXISTS` when somebody else has the name
+ */
+async function claimNetwork(
+  engine: Engine,
+  spec: ClusterSpec,
+  labels: Labels,
+): ReturnType<typeof createClusterNetwork> {
+  try {
+    return await createClusterNetwork(engine, networkName(spec), familiesOf(spec), labels)
+  } catch (thrown) {
+    if (engineStatus(thrown) !== 409) throw thrown
+    throw new MayflyError(
+      'CLUSTER_EXISTS',
+      `There is a cluster named "${spec.name}" already, or one is being made: network ${networkName(spec)} is there`,
+      {
+        hint: `Choose another name, or delete it with \`npx mayfly delete cluster --name ${spec.name}\``,
+        cause: thrown,
+      },
+    )
+  }
+}
+
+/** Between steps that take no signal nothing more is begun once the caller gave up. */
+function assertWanted(signal: AbortSignal | undefined): void {
+  if (signal?.aborted) throw waitError('the cluster', 'its boot under way', { timeoutMs: 0, signal })
+}
+
+/** What is known of the image that the first control plane boots from; the other nodes' images are checked too. */
 async function nodeImageFacts(engine: Engine, { nodes }: ClusterSpec): Promise<NodeImageFacts> {
-  const [{ image = '' } = {}] = nodes
+  const ordered = [...nodes].sort((one, other) => one.role.localeCompare(other.role))
+  const images = [...new Set(ordered.map(({ image }) => image))]
+  const [first] = await Promise.all(images.map((image) => imageFacts(engine, image)))
+  if (!first) throw new Error('a specification without nodes')
+  return first
+}
+
+async function imageFacts(engine: Engine, image: string): Promise<NodeImageFacts> {
   const found = await inspectImage(engine, image)
   if (!found) {
     throw new MayflyError('NODE_IMAGE_MISSING', `${engine.describe()} has no image "${image}"`, {
@@ -196,10 +246,15 @@ async function bake(
 ): Promise<StoredSnapshot> {
   const first = spec.nodes.find(({ role }) => role === 'control-plane')
   if (!first) throw new Error('a specification without a control plane')
-  const name = `${spec.name}-bake`
-  const node = { ...first, name: `${name}-control-plane`, extraMounts: [], extraPortMappings: [] }
+  // A name of its own: several may bake at once, for clusters of one name even.
+  const name = `mayfly-bake-${randomBytes(4).toString('hex')}`
+  // Mounts stay, for patches may name what is in them, as audit policies.
+  const { cpus: _cpus, memoryBytes: _memory, ...unlimited } = first
+  const node = { ...unlimited, name: `${name}-control-plane`, extraPortMappings: [] }
   const networking = { ...spec.networking, apiServerPort: 0 }
-  const single: ClusterSpec = { ...spec, name, nodes: [node], networking }
+  // Proxies would be written into the snapshot; whoever uses it may have others, or none.
+  const { proxy: _proxy, ...direct } = spec
+  const single: ClusterSpec = { ...direct, name, nodes: [node], networking }
   const labels = { ...owner, ...ownership(name) }
   try {
     const { network, subnets } = await createClusterNetwork(
@@ -214,12 +269,14 @@ async function bake(
     const container = nodeContainer(plan, planned, { engine, privilege, labels, network: network.name })
     await createContainer(engine, container, { signal })
     await startContainer(engine, container.name, { signal })
-    await waitForInit(engine, container.name, { timeoutMs, signal })
-    await initWithKubeadm(engine, plan, planned, { kubernetes: image.kubernetes })
+    const limits = { timeoutMs, signal }
+    await whileNodesRun(engine, plan, limits, async (waiting) => {
+      await waitForInit(engine, container.name, waiting)
+      await initWithKubeadm(engine, plan, planned, { kubernetes: image.kubernetes }, waiting)
+    })
     using kube = await connectThroughNode(engine, plan, container.name)
     await installAddons(engine, plan, planned, kube)
     await untaint(kube, container.name)
-    const limits = { timeoutMs, signal }
     await waitForPodsAndNodes(kube, plan, limits)
     return await saveSnapshot(engine, plan, planned, kube, { fingerprint, kubernetes: image.kubernetes, dir })
   } finally {
@@ -263,11 +320,13 @@ async function startNodes(
   const make = async (node: PlannedNode, more: Partial<NodeSurroundings> = {}): Promise<string> => {
     const container = nodeContainer(plan, node, { ...surroundings, ...more })
     await createContainer(engine, container)
-    await putFiles(engine, container.name, (await files).get(container.name) ?? [])
+    const settings = await nodeSettingsFiles(engine, container.name, plan, node, snapshot)
+    await putFiles(engine, container.name, [...((await files).get(container.name) ?? []), ...settings])
     return container.name
   }
   const entry = plan.loadBalancer ? undefined : controlPlanes(plan.nodes)[0]
-  await Promise.all([
+  // All have ended before the first failure is told: what they make must not appear after the roll-back.
+  const outcomes = await Promise.allSettled([
     startLoadBalancer(plan, surroundings),
     ...plan.nodes.map(async (node) => {
       if (node === entry) {
@@ -275,6 +334,8 @@ async function startNodes(
       } else await startContainer(engine, await make(node))
     }),
   ])
+  const failure = outcomes.find((outcome) => outcome.status === 'rejected')
+  if (failure) throw failure.reason
 }
 
 async function connect(

@@ -1,6 +1,6 @@
 import { applyPatch, type Operation } from 'rfc6902'
 import { parse, parseAllDocuments, stringify } from 'yaml'
-import type { ClusterSpec, NodeSpec } from '../config/index.ts'
+import type { NodeSpec } from '../config/index.ts'
 import { MayflyError } from '../errors.ts'
 import { apiServerPort, type ClusterPlan, controlPlaneHost, type PlannedNode } from './plan.ts'
 
@@ -20,13 +20,13 @@ export interface KubeadmTarget {
  */
 export function kubeadmConfig(plan: ClusterPlan, node: PlannedNode, target: KubeadmTarget): string {
   const documents = [
-    initConfiguration(plan, node),
-    clusterConfiguration(plan, target),
-    kubeletConfiguration(plan, target),
-    proxyConfiguration(plan),
+    patch(initConfiguration(plan, node), plan.spec, node.spec),
+    patch(clusterConfiguration(plan, target), plan.spec, node.spec),
+    // kubeadm would give it to every node: what is for one node is added to that node's own copy.
+    patch(kubeletConfiguration(plan, target), plan.spec),
+    patch(proxyConfiguration(plan), plan.spec, node.spec),
   ]
-  const patched = documents.map((document) => patch(document, plan.spec, node.spec))
-  return patched.map((document) => stringify(document)).join('---\n')
+  return documents.map((document) => stringify(document)).join('---\n')
 }
 
 function initConfiguration(plan: ClusterPlan, { spec, addresses }: PlannedNode): Document {
@@ -118,15 +118,20 @@ function proxyConfiguration({ spec }: ClusterPlan): Document {
   }
 }
 
+/** Merge and JSON patches, as a cluster and its nodes have them. */
+type Patches = Pick<NodeSpec, 'kubeadmConfigPatches' | 'kubeadmConfigPatchesJSON6902'>
+
 /** Applies the patches of the cluster, then those of the node, as kind does. */
-function patch(document: Document, cluster: ClusterSpec, node: NodeSpec): Document {
+function patch(document: Document, ...sources: readonly Patches[]): Document {
   let patched = document
-  for (const text of [...cluster.kubeadmConfigPatches, ...node.kubeadmConfigPatches]) {
+  for (const text of sources.flatMap(({ kubeadmConfigPatches }) => kubeadmConfigPatches)) {
     for (const change of parseAllDocuments(text).map((parsed) => parsed.toJS() as Document)) {
-      if (change?.kind === document.kind) patched = merge(patched, change) as Document
+      if (change?.kind !== document.kind) continue
+      // A patch written for another version of the API is for this document all the same.
+      patched = { ...(merge(patched, change) as Document), apiVersion: document.apiVersion }
     }
   }
-  for (const json of [...cluster.kubeadmConfigPatchesJSON6902, ...node.kubeadmConfigPatchesJSON6902]) {
+  for (const json of sources.flatMap(({ kubeadmConfigPatchesJSON6902 }) => kubeadmConfigPatchesJSON6902)) {
     const [group, version] = document.apiVersion.split('/')
     const applies =
       json.kind === document.kind && (!json.version || (json.group === group && json.version === version))
@@ -137,33 +142,146 @@ function patch(document: Document, cluster: ClusterSpec, node: NodeSpec): Docume
 
 function patchJson(document: Document, operations: readonly Operation[], kind: string): Document {
   const copy = structuredClone(document)
-  const failed = applyPatch(copy, [...operations]).find((outcome) => outcome !== null)
+  const failed = applyPatch(copy, structuredClone([...operations])).find((outcome) => outcome !== null)
   if (failed) {
     throw new MayflyError(
       'CONFIG_INVALID',
       `A kubeadmConfigPatchesJSON6902 entry does not apply to ${kind}: ${failed.message}`,
-      {
-        output: stringify(document),
-      },
+      { hint: 'Change its path to one of this document', output: stringify(document) },
     )
   }
   return copy
 }
 
 /** A merge patch, by RFC 7386: objects merge, `null` removes, all else replaces. */
-function merge(target: unknown, change: unknown): unknown {
+function merge(target: unknown, change: unknown, field = ''): unknown {
   if (!isObject(change)) return change
+  if (/^(kubeletE|e)xtraArgs$/.test(field)) return mergeArguments(target, change)
   const result: Record<string, unknown> = isObject(target) ? { ...target } : {}
   for (const [name, value] of Object.entries(change)) {
-    if (name === 'apiVersion') continue
     if (value === null) delete result[name]
-    else result[name] = merge(result[name], value)
+    else result[name] = merge(result[name], value, name)
   }
   return result
 }
 
+/** A flag in kubeadm's configuration since v1beta4. */
+interface Argument {
+  name: string
+  value: string
+}
+
+/** Patches written for kubeadm up to v1beta3 have flags as a map, which merges with the list that v1beta4 has. */
+function mergeArguments(target: unknown, change: Record<string, unknown>): Argument[] {
+  const others = argumentsOf(target).filter(({ name }) => !Object.hasOwn(change, name))
+  const given = Object.entries(change).flatMap(([name, value]) =>
+    value === null ? [] : [{ name, value: String(value) }],
+  )
+  return [...others, ...given]
+}
+
+function argumentsOf(list: unknown): Argument[] {
+  return Array.isArray(list) ? (list as Argument[]) : []
+}
+
 function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+/** A taint of a Node object. */
+export interface Taint {
+  key: string
+  value?: string
+  effect: string
+}
+
+/** What kubeadm would have done with a node that it registers, for nodes that are restored. */
+export interface NodeRegistration {
+  /** Flags of the kubelet, in order. */
+  kubeletArguments: Argument[]
+  /** Labels that the kubelet would have given its Node object. */
+  labels: Record<string, string>
+  /** Taints in place of kubeadm's own; `undefined` leaves those. */
+  taints: Taint[] | undefined
+}
+
+/**
+ * What the patches of the cluster and of a node say about its registration: those for InitConfiguration count on the
+ * first control plane, those for JoinConfiguration on all other nodes.
+ *
+ * @see https://kubernetes.io/docs/reference/config-api/kubeadm-config.v1beta4/#kubeadm-k8s-io-v1beta4-NodeRegistrationOptions
+ * @throws MayflyError `CONFIG_INVALID` when a JSON patch does not apply
+ */
+export function nodeRegistration(plan: ClusterPlan, node: PlannedNode): NodeRegistration {
+  const init = initConfiguration(plan, node)
+  const isFirst = node === plan.nodes.find(({ spec }) => spec.role === 'control-plane')
+  const { localAPIEndpoint: _, skipPhases: __, ...joining } = init
+  const document = isFirst ? init : { ...joining, kind: 'JoinConfiguration' }
+  const patched = patch(document, plan.spec, node.spec)['nodeRegistration']
+  const { kubeletExtraArgs, taints } = (patched ?? {}) as { kubeletExtraArgs?: unknown; taints?: Taint[] }
+  const kubeletArguments = argumentsOf(kubeletExtraArgs)
+  const valuesOf = (flag: string) =>
+    kubeletArguments
+      .filter(({ name }) => name === flag)
+      .flatMap(({ value }) => value.split(','))
+      .filter((value) => value !== '')
+  const flagTaints = valuesOf('register-with-taints').map(parseTaint)
+  return {
+    kubeletArguments,
+    labels: Object.fromEntries(
+      valuesOf('node-labels').map((pair): [string, string] => {
+        const [name = '', value = ''] = pair.split('=', 2)
+        return [name, value]
+      }),
+    ),
+    taints: taints ?? (flagTaints.length > 0 ? flagTaints : undefined),
+  }
+}
+
+/** A taint as the kubelet's flag has it: `key=value:effect` or `key:effect`. */
+function parseTaint(text: string): Taint {
+  const [pair = '', effect = ''] = text.split(':', 2)
+  const [key = '', value] = pair.split('=', 2)
+  return { key, ...(value !== undefined && { value }), effect }
+}
+
+/** What patches say that goes into certificates, which kubeadm does not make for restored clusters. */
+export interface CertificateSettings {
+  /** More names and addresses for API servers. */
+  certSans: string[]
+  /** DNS domain of the cluster. */
+  dnsDomain: string
+}
+
+/** Reads the settings for certificates out of the patched ClusterConfiguration. */
+export function certificateSettings(plan: ClusterPlan): CertificateSettings {
+  const first = plan.nodes.find(({ spec }) => spec.role === 'control-plane')
+  // The version decides nothing of what is read here.
+  const document = clusterConfiguration(plan, { kubernetes: '' })
+  const { apiServer, networking } = patch(document, plan.spec, ...(first ? [first.spec] : [])) as {
+    apiServer?: { certSANs?: string[] }
+    networking?: { dnsDomain?: string }
+  }
+  return { certSans: apiServer?.certSANs ?? [], dnsDomain: networking?.dnsDomain ?? 'cluster.local' }
+}
+
+/** Whether a node has a kubelet configuration of its own. */
+export function hasOwnKubeletConfiguration(node: Patches): boolean {
+  const kinds = node.kubeadmConfigPatches.flatMap((text) =>
+    parseAllDocuments(text).map((parsed) => (parsed.toJS() as Document | null)?.kind),
+  )
+  return [...kinds, ...node.kubeadmConfigPatchesJSON6902.map(({ kind }) => kind)].includes(
+    'KubeletConfiguration',
+  )
+}
+
+/**
+ * The kubelet configuration of one node: the cluster's with the node's patches.
+ *
+ * @throws MayflyError `CONFIG_INVALID` when a JSON patch does not apply
+ */
+export function nodeKubeletConfiguration(ofCluster: string, node: Patches): string {
+  return stringify(patch(parse(ofCluster) as Document, node))
 }
 
 /** The arguments of a container's command in a static pod manifest. */

@@ -19,6 +19,8 @@ export interface NodeDocument {
   etcd?: { name: string; peerURL: string; initialCluster: string; token: string }
   /** Written to etcd over the snapshot's keys, or beside them. */
   objects: { key: string; value: unknown }[]
+  /** Pods to write to etcd: the snapshot's `pods/TEMPLATE.json` with each placeholder replaced by its value. */
+  pods: { template: string; key: string; values: Record<string, string> }[]
 }
 
 /** The file that a node reads it from. */

@@ -21,6 +21,8 @@ export interface PlannedNode {
 export interface ClusterPlan {
   spec: ClusterSpec
   nodes: PlannedNode[]
+  /** Subnets of the cluster's container network, primary family first. */
+  subnets: string[]
   /** Address of the load balancer; only with several control planes. */
   loadBalancer: string[] | undefined
   /** First address of each Service subnet, the API server's own. */
@@ -52,6 +54,7 @@ export function planCluster(spec: ClusterSpec, subnets: NodeSubnets): ClusterPla
   return {
     spec,
     nodes,
+    subnets: families.map((family) => required(subnets[family])),
     loadBalancer: controlPlanes(nodes).length > 1 ? pools.map((pool) => required(pool[1])) : undefined,
     apiServiceAddresses: serviceAddresses.map((pool) => required(pool[0])),
     dnsAddress: required(serviceAddresses[0]?.[9]),

@@ -4,7 +4,9 @@ import { join } from 'node:path'
 import type { ContainerFile } from '../engine/index.ts'
 import { type ClusterAuthorities, controlPlaneFiles, workerFiles } from '../pki/index.ts'
 import { placeholderValues, type StoredSnapshot } from './bake.ts'
+import { certificateSettings, hasOwnKubeletConfiguration, nodeRegistration } from './kubeadm.ts'
 import { nodeDocumentFile } from './node-document.ts'
+import { kubeletConfigPath } from './node-settings.ts'
 import {
   apiServerPort,
   bracketed,
@@ -15,6 +17,7 @@ import {
   type PlannedNode,
 } from './plan.ts'
 import { providerId, type Seed, seedObjects } from './seeds.ts'
+import { type SeededPod, seededPods } from './pod-templates.ts'
 import { placedSnapshotDir, type SnapshotManifest, shippedSnapshotDir } from './snapshot-manifest.ts'
 
 /** A base snapshot to restore: the one in the node image, or one of this host's. */
@@ -33,6 +36,7 @@ export async function filesForNodes(
   const etcd: SharedState = {
     token: randomUUID(),
     objects: seedObjects(plan, snapshot.manifest, authorities.ca.certificate),
+    pods: seededPods(plan, snapshot.manifest),
   }
   const files = plan.nodes.map(
     async (node): Promise<[string, ContainerFile[]]> => [
@@ -66,11 +70,13 @@ async function identityFiles(
   const cluster = { name: plan.spec.name, apiServerEndpoint: `https://${controlPlaneHost}:${apiServerPort}` }
   if (spec.role === 'worker') return workerFiles(authorities, { name: spec.name }, cluster)
   const { apiServerAddress } = plan.spec.networking
-  const extraSans = [controlPlaneHost, ...(plan.loadBalancer ?? []), ...specificAddress(apiServerAddress)]
+  const { certSans, dnsDomain } = certificateSettings(plan)
+  const addressesOfHost = specificAddress(apiServerAddress)
+  const extraSans = [controlPlaneHost, ...(plan.loadBalancer ?? []), ...addressesOfHost, ...certSans]
   return controlPlaneFiles(
     authorities,
     { name: spec.name, ips: addresses },
-    { ...cluster, serviceIps: plan.apiServiceAddresses, extraSans },
+    { ...cluster, serviceIps: plan.apiServiceAddresses, extraSans, dnsDomain },
   )
 }
 
@@ -94,9 +100,10 @@ function stateFiles(
   const controlPlane = node.spec.role === 'control-plane'
   const members = controlPlanes(plan.nodes).map(({ spec, addresses }) => `${spec.name}=${peerUrl(addresses)}`)
   const etcdCluster = members.join(',')
+  const files = controlPlane ? manifest.controlPlaneFiles : manifest.workerFiles
   const document = nodeDocumentFile({
     base: kind === 'shipped' ? shippedSnapshotDir : placedSnapshotDir,
-    files: controlPlane ? manifest.controlPlaneFiles : manifest.workerFiles,
+    files: hasOwnKubeletConfiguration(node.spec) ? files.filter((path) => path !== kubeletConfigPath) : files,
     values: placeholderValues(plan, node, etcdCluster),
     podCIDRs: plan.spec.networking.disableDefaultCNI ? [] : node.podCidrs,
     routes: plan.spec.networking.disableDefaultCNI ? [] : routesFrom(plan, node),
@@ -107,6 +114,7 @@ function stateFiles(
     ...(controlPlane && {
       etcd: { name: node.spec.name, peerURL: peerUrl(node.addresses), initialCluster: etcdCluster, token },
     }),
+    pods: controlPlane ? etcd.pods : [],
     objects: controlPlane ? objects : [],
   })
   return [document, kubeletFlags(plan, node)]
@@ -126,8 +134,14 @@ function routesFrom(plan: ClusterPlan, from: PlannedNode): { to: string; via: st
 }
 
 /** What kubeadm would have passed to the kubelet of this node. */
-function kubeletFlags(plan: ClusterPlan, { spec, addresses }: PlannedNode): ContainerFile {
-  const flags = [`--node-ip=${addresses.join(',')}`, `--provider-id=${providerId(plan, spec.name)}`]
+function kubeletFlags(plan: ClusterPlan, node: PlannedNode): ContainerFile {
+  const own = [
+    { name: 'node-ip', value: node.addresses.join(',') },
+    { name: 'provider-id', value: providerId(plan, node.spec.name) },
+  ]
+  const { kubeletArguments: given } = nodeRegistration(plan, node)
+  const all = [...own.filter(({ name }) => given.every((other) => other.name !== name)), ...given]
+  const flags = all.map(({ name, value }) => `--${name}=${value}`)
   return {
     path: '/var/lib/kubelet/kubeadm-flags.env',
     content: `KUBELET_KUBEADM_ARGS="${flags.join(' ')}"\n`,

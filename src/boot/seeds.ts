@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { stringify } from 'yaml'
+import { nodeRegistration } from './kubeadm.ts'
 import { apiServerPort, type ClusterPlan, controlPlaneHost, type PlannedNode } from './plan.ts'
 import type { SnapshotManifest } from './snapshot-manifest.ts'
 
@@ -30,14 +31,19 @@ export function seedObjects(plan: ClusterPlan, snapshot: SnapshotManifest, caPem
 /** Label and taint of control-plane nodes, as kubeadm sets them. */
 const controlPlaneRole = 'node-role.kubernetes.io/control-plane'
 
-function nodeSeed(plan: ClusterPlan, { spec, addresses, podCidrs }: PlannedNode, created: string): Seed {
+function nodeSeed(plan: ClusterPlan, node: PlannedNode, created: string): Seed {
+  const { spec, addresses, podCidrs } = node
+  const registration = nodeRegistration(plan, node)
   const controlPlane = spec.role === 'control-plane'
   const tainted = controlPlane && plan.nodes.some((node) => node.spec.role === 'worker')
+  const ordinaryTaints = tainted ? [{ key: controlPlaneRole, effect: 'NoSchedule' }] : []
+  const taints = registration.taints ?? ordinaryTaints
   const labels = {
     'kubernetes.io/hostname': spec.name,
     'kubernetes.io/os': 'linux',
     ...(controlPlane && { [controlPlaneRole]: '' }),
     ...(tainted && { 'node.kubernetes.io/exclude-from-external-load-balancers': '' }),
+    ...registration.labels,
     ...spec.labels,
   }
   return {
@@ -55,7 +61,7 @@ function nodeSeed(plan: ClusterPlan, { spec, addresses, podCidrs }: PlannedNode,
       spec: {
         ...(podCidrs.length > 0 && { podCIDR: podCidrs[0], podCIDRs: podCidrs }),
         providerID: providerId(plan, spec.name),
-        ...(tainted && { taints: [{ key: controlPlaneRole, effect: 'NoSchedule' }] }),
+        ...(taints.length > 0 && { taints }),
       },
       status: {
         addresses: [

@@ -12,6 +12,21 @@ export interface SnapshotManifest {
   controlPlaneFiles: string[]
   /** Those of a worker. */
   workerFiles: string[]
+  /** Pods that a cluster starts with; the text of each is in `pods/NAME.json`. */
+  pods: PodTemplate[]
+}
+
+/** What is known of the pods of one workload. */
+export interface PodTemplate {
+  /** Name of the workload's owner of pods: a DaemonSet or ReplicaSet. */
+  name: string
+  namespace: string
+  /** How the names of its pods begin. */
+  prefix: string
+  /** One on each node, as a DaemonSet has. */
+  perNode: boolean
+  /** How many, where not one on each node. */
+  replicas: number
 }
 
 /** Image label that holds the manifest of the base snapshot that the image ships. */

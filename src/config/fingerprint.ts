@@ -1,11 +1,13 @@
 import { createHash } from 'node:crypto'
+import { parse } from 'yaml'
 import { completeSpec } from './defaults.ts'
 import type { ClusterSpec, NodeSpec } from './spec.ts'
 
 /**
  * A hash (SHA-256 in hex) over everything that decides what a base snapshot contains: subnets and families, proxy
- * mode, whether there is a CNI, feature gates, API settings, patches and node images. Clusters that differ in names,
- * addresses, numbers of nodes, ports, mounts, labels, limits, mirrors or proxies share it.
+ * mode, whether there is a CNI, feature gates, API settings, and the first control plane's image and kubeadm patches.
+ * Clusters that differ in names, addresses, numbers of nodes, ports, mounts, labels, limits, mirrors, proxies or
+ * containerd's configuration share it, and so do those whose patches are for one node's registration or kubelet.
  *
  * @param imageIds Content ids of node images by their references. A reference that is absent stands for itself, so
  * that an image built anew under the same name is not noticed.
@@ -28,53 +30,36 @@ export function isDefaultBootSpec(spec: ClusterSpec): boolean {
 
 function snapshotContent(spec: ClusterSpec, imageIdOf: (image: string) => string): string {
   const { podSubnets, serviceSubnets, ipFamily, kubeProxyMode, disableDefaultCNI } = spec.networking
-  const [first, ...others] = [...spec.nodes].sort((one, other) => rank(one) - rank(other))
-  const initial = first && nodeContent(first, imageIdOf)
+  // The node on which `kubeadm init` runs.
+  const first = spec.nodes.find(({ role }) => role === 'control-plane')
   return stableJson({
     networking: { podSubnets, serviceSubnets, ipFamily, kubeProxyMode, disableDefaultCNI },
     featureGates: spec.featureGates,
     runtimeConfig: spec.runtimeConfig,
-    kubeadmConfigPatches: spec.kubeadmConfigPatches,
-    kubeadmConfigPatchesJSON6902: spec.kubeadmConfigPatchesJSON6902,
-    containerdConfigPatches: spec.containerdConfigPatches,
-    containerdConfigPatchesJSON6902: spec.containerdConfigPatchesJSON6902,
-    initial,
-    // How many there are of a sort must not matter, nor nodes that are as one would expect.
-    others: [
-      ...new Set(
-        others
-          .filter((node) => !isOrdinary(node, initial, imageIdOf))
-          .map((node) => stableJson({ role: node.role, ...nodeContent(node, imageIdOf) })),
-      ),
-    ].sort(),
+    ...bakedPatches(spec, 'cluster'),
+    first: first && { image: imageIdOf(first.image), ...bakedPatches(first, 'node') },
   })
 }
 
-/** The first control plane, on which `kubeadm init` runs, comes first; sorting is stable. */
-function rank({ role }: NodeSpec): number {
-  return role === 'control-plane' ? 0 : 1
-}
+type Patches = Pick<NodeSpec, 'kubeadmConfigPatches' | 'kubeadmConfigPatchesJSON6902'>
 
-function nodeContent(
-  { image, kubeadmConfigPatches, kubeadmConfigPatchesJSON6902 }: NodeSpec,
-  imageIdOf: (image: string) => string,
-) {
-  return { image: imageIdOf(image), kubeadmConfigPatches, kubeadmConfigPatchesJSON6902 }
-}
-
-/** A control plane like the first, or a worker with the first node's image and no patches. */
-function isOrdinary(
-  node: NodeSpec,
-  initial: ReturnType<typeof nodeContent> | undefined,
-  imageIdOf: (image: string) => string,
-): boolean {
-  const content = nodeContent(node, imageIdOf)
-  if (node.role === 'control-plane') return stableJson(content) === stableJson(initial)
-  return (
-    content.image === initial?.image &&
-    content.kubeadmConfigPatches.length === 0 &&
-    content.kubeadmConfigPatchesJSON6902.length === 0
-  )
+/** The patches that reach a snapshot; the others are applied to each node as it is restored. */
+function bakedPatches(patches: Patches, of: 'cluster' | 'node'): Patches {
+  const isBaked = (kind: string, touchesRegistrationOnly: () => boolean) =>
+    kind === 'JoinConfiguration'
+      ? false
+      : kind === 'InitConfiguration'
+        ? !touchesRegistrationOnly()
+        : kind !== 'KubeletConfiguration' || of === 'cluster'
+  return {
+    kubeadmConfigPatches: patches.kubeadmConfigPatches.filter((text) => {
+      const { kind, apiVersion: _, ...fields } = parse(text) as { kind: string; apiVersion?: string }
+      return isBaked(kind, () => Object.keys(fields).every((field) => field === 'nodeRegistration'))
+    }),
+    kubeadmConfigPatchesJSON6902: patches.kubeadmConfigPatchesJSON6902.filter(({ kind, patch }) =>
+      isBaked(kind, () => patch.every(({ path }) => /^\/nodeRegistration(\/|$)/.test(path))),
+    ),
+  }
 }
 
 /** JSON with the keys of objects in order. */
