@@ -1,0 +1,308 @@
+import type { Readable, Writable } from 'node:stream'
+import { text } from 'node:stream/consumers'
+import { type Header, type Pack, pack } from 'tar-stream'
+import type { Engine, RunningExec } from '../engine/index.ts'
+import { MayflyError, messageOf } from '../errors.ts'
+import { deadline } from '../wait.ts'
+import { type ArchivedImage, imagesOf, type PassingEntry, readArchive, unreadable } from './archive.ts'
+import { loadFailed, type NodeView, nameImages, type Presence, startImport } from './nodes.ts'
+import type { WantedImage } from './sources.ts'
+
+/** A node that lacks some of the images, and what it has of them. */
+export interface Recipient {
+  node: NodeView
+  presence: Presence
+  images: WantedImage[]
+}
+
+/** One stream of images, from the engine or out of a file. */
+export interface ImageStream {
+  /** For messages: the archive's path, or the engine. */
+  name: string
+  source: Readable
+  platform: string
+  recipients: Recipient[]
+  signal?: AbortSignal | undefined
+  /** Gets the bytes of layers that passed since the last call. */
+  onProgress?: ((bytes: number) => void) | undefined
+}
+
+/** What went through. */
+export interface Streamed {
+  /** Size of each layer that at least one node took, by digest of the tar stream. */
+  sent: Map<string, number>
+  /** Nodes that got nothing, and why. All others have their images. */
+  failures: Map<string, MayflyError>
+}
+
+/** Last entry of a stream for `mayfly-node images-import`; `internal/images/import.go` has the other end. */
+const planEntry = 'mayfly.json'
+/** How long one node may take nothing while the others wait for it. */
+const stallMs = 60_000
+/** How long a node may take to finish once it has everything. */
+const finishMs = 300_000
+/** How long a node may take to clean up after a stream that was cut off. */
+const cutMs = 10_000
+
+interface Receiver extends Recipient {
+  running: RunningExec
+  tar: Pack
+  output: Promise<string>
+  /** Settles when the import ends, for whatever reason. */
+  ended: Promise<void>
+  failure?: MayflyError
+  /** Ends the wait for this node to take more, while there is one. */
+  release?: (() => void) | undefined
+}
+
+/**
+ * Fans one stream of images out to all nodes that lack some of it, at the pace of the slowest, and leaves out what a
+ * node has. Nothing is buffered beyond what the streams themselves hold. A node that fails, or takes nothing for 60 s,
+ * is left behind and the others go on.
+ *
+ * @throws MayflyError when the source breaks, is aborted or makes no sense; every node is then as it was
+ */
+export async function streamImages(
+  engine: Engine,
+  { name, source, platform, recipients, signal, onProgress }: ImageStream,
+): Promise<Streamed> {
+  const failures = new Map<string, MayflyError>()
+  const started = await Promise.all(
+    recipients.map((recipient) =>
+      receive(engine, recipient, platform).catch((thrown: unknown) => {
+        failures.set(recipient.node.name, asFailure(recipient.node, thrown))
+      }),
+    ),
+  )
+  const receivers = started.filter((receiver) => receiver !== undefined)
+  const alive = () => receivers.filter(({ failure }) => !failure)
+  const passed = new Map<string, number>()
+  const onAbort = () => {
+    for (const receiver of receivers) receiver.release?.()
+  }
+  signal?.addEventListener('abort', onAbort)
+  try {
+    const contents = await readArchive(source, name, async (entry) => {
+      if (alive().length === 0) throw new NobodyLeft()
+      const takers = alive().filter((receiver) => wants(receiver, entry))
+      if (takers.length === 0) return
+      if (entry.isLayer) passed.set(entry.header.name, entry.header.size)
+      await pass(entry, takers, signal, entry.isLayer ? onProgress : undefined)
+    })
+    signal?.throwIfAborted()
+    const images = imagesOf(contents, name, platform)
+    for (const receiver of alive()) {
+      const found = receiver.images.map((wanted) => ({ wanted, image: match(wanted, images, name) }))
+      if (receiver.presence.ours) {
+        receiver.tar.entry({ name: planEntry }, JSON.stringify({ images: found.map(planned) }))
+      }
+      receiver.tar.finalize()
+    }
+    await Promise.all(alive().map((receiver) => finish(engine, receiver, signal)))
+    signal?.throwIfAborted()
+    for (const { node, failure } of receivers) if (failure) failures.set(node.name, failure)
+    return { sent: sizes(images, passed), failures }
+  } catch (thrown) {
+    await Promise.all(alive().map(cutOff))
+    for (const { node, failure } of receivers) if (failure) failures.set(node.name, failure)
+    if (thrown instanceof NobodyLeft) return { sent: new Map(), failures }
+    throw thrown
+  } finally {
+    signal?.removeEventListener('abort', onAbort)
+  }
+}
+
+/** Every node failed, so there is no use in reading on. */
+class NobodyLeft extends Error {}
+
+async function receive(engine: Engine, recipient: Recipient, platform: string): Promise<Receiver> {
+  const { node, presence } = recipient
+  const running = await startImport(engine, node, { ours: presence.ours, platform })
+  const tar = pack()
+  const output = Promise.all([text(running.stdout), text(running.stderr)]).then(
+    ([stdout, stderr]) => stderr || stdout,
+    () => '',
+  )
+  const receiver: Receiver = { ...recipient, running, tar, output, ended: Promise.resolve() }
+  receiver.ended = running.exited.then(
+    async (exitCode) => {
+      if (exitCode !== 0) {
+        receiver.failure ??= loadFailed(node, `the import there ended with exit code ${exitCode}`, {
+          output: await output,
+        })
+      }
+    },
+    (thrown: unknown) => {
+      receiver.failure ??= asFailure(node, thrown)
+    },
+  )
+  // A node that ends early must not be waited for.
+  void receiver.ended.then(() => {
+    tar.destroy()
+    receiver.release?.()
+  })
+  void pump(tar, running.stdin)
+  return receiver
+}
+
+async function pump(tar: Pack, stdin: Writable): Promise<void> {
+  let wake: (() => void) | undefined
+  stdin.on('drain', () => wake?.())
+  stdin.on('close', () => wake?.())
+  try {
+    for await (const chunk of tar) {
+      if (stdin.write(chunk) || stdin.destroyed) continue
+      await new Promise<void>((resolve) => {
+        wake = resolve
+      })
+    }
+  } catch {
+    // Cut off; the import finds no plan at the end and undoes what it did.
+  }
+  stdin.end()
+}
+
+/** `ctr` needs the archive as it is; ours takes only layers, and only those that the node lacks. */
+function wants({ presence, images }: Receiver, { header, isLayer }: PassingEntry): boolean {
+  if (!presence.ours) return true
+  if (!isLayer) return false
+  const known = images.flatMap(({ from }) => (from.kind === 'archive' ? from.image.layers : []))
+  const named = known.find(({ entry }) => entry === header.name)
+  if (known.length > 0 && !named) return false
+  const hex = contentName(header.name)
+  const diffID = named?.diffID ?? `sha256:${hex}`
+  return !presence.have.has(diffID) && !(hex && presence.entries.has(header.name))
+}
+
+/** The digest in an entry's name. Names that have one always stand for the same layer. */
+function contentName(entry: string): string | undefined {
+  return /(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])/.exec(entry)?.[0]
+}
+
+async function pass(
+  { header, body }: PassingEntry,
+  takers: Receiver[],
+  signal: AbortSignal | undefined,
+  onProgress: ((bytes: number) => void) | undefined,
+): Promise<void> {
+  const { name, size, type, linkname, mode } = header
+  const shape: Partial<Header> & { name: string } = {
+    name,
+    type,
+    mode,
+    ...(type === 'file' ? { size } : { linkname }),
+  }
+  const sinks = takers.map((receiver) => {
+    const written = Promise.withResolvers<void>()
+    const sink = receiver.tar.entry(shape, () => written.resolve())
+    sink.on('drain', () => receiver.release?.())
+    return { receiver, sink, written: written.promise }
+  })
+  if (type === 'file') {
+    for await (const chunk of body) {
+      const full = sinks.filter(({ receiver, sink }) => !receiver.failure && !sink.write(chunk))
+      if (full.length > 0) await Promise.all(full.map(({ receiver }) => room(receiver)))
+      signal?.throwIfAborted()
+      onProgress?.(chunk.length)
+      if (sinks.every(({ receiver }) => receiver.failure)) return
+    }
+    for (const { sink } of sinks) sink.end(null)
+  }
+  await Promise.all(
+    sinks.map(({ receiver, written }) => {
+      void written.then(() => receiver.release?.())
+      return room(receiver)
+    }),
+  )
+  signal?.throwIfAborted()
+}
+
+/**
+ * Waits until a node takes more, or fails. One function to call for all that may end the wait: promises raced against
+ * one that lives as long as the import would pile up on it.
+ */
+function room(receiver: Receiver): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(() => {
+      receiver.failure ??= loadFailed(receiver.node, `it took nothing for ${stallMs / 1000} s`)
+      void cutOff(receiver)
+      receiver.release?.()
+    }, stallMs)
+    receiver.release = () => {
+      clearTimeout(timer)
+      receiver.release = undefined
+      resolve()
+    }
+    if (receiver.failure) receiver.release()
+  })
+}
+
+async function finish(engine: Engine, receiver: Receiver, signal: AbortSignal | undefined): Promise<void> {
+  const limit = deadline({ timeoutMs: finishMs, signal })
+  const over = aborted(limit)
+  await Promise.race([receiver.ended, over.promise])
+  over.cancel()
+  signal?.throwIfAborted()
+  if (limit.aborted) {
+    receiver.failure ??= loadFailed(receiver.node, `the import did not end within ${finishMs / 1000} s`)
+    return cutOff(receiver)
+  }
+  if (receiver.failure || receiver.presence.ours) return
+  await nameImages(engine, receiver.node, receiver.images, signal).catch((thrown: unknown) => {
+    receiver.failure = asFailure(receiver.node, thrown)
+  })
+}
+
+/** Ends a node's stream before the plan, and gives the import there time to undo what it did. */
+async function cutOff({ tar, running, ended }: Receiver): Promise<void> {
+  tar.destroy()
+  running.stdin.end()
+  const over = aborted(AbortSignal.timeout(cutMs))
+  await Promise.race([ended, over.promise])
+  over.cancel()
+  running.stdin.destroy(new Error('cut off'))
+}
+
+function aborted(signal: AbortSignal): { promise: Promise<void>; cancel: () => void } {
+  const { promise, resolve } = Promise.withResolvers<void>()
+  if (signal.aborted) resolve()
+  signal.addEventListener('abort', () => resolve(), { once: true })
+  return { promise, cancel: resolve }
+}
+
+function match(wanted: WantedImage, images: ArchivedImage[], name: string): ArchivedImage {
+  const found =
+    images.find(({ ids }) => ids.some((id) => wanted.ids.includes(id))) ??
+    images.find(({ layers }) => layers.map(({ diffID }) => diffID).join() === wanted.diffIDs.join())
+  if (!found) throw unreadable(name, `"${wanted.label}" is not in it`)
+  return found
+}
+
+function planned({ wanted, image }: { wanted: WantedImage; image: ArchivedImage }) {
+  return {
+    names: wanted.names,
+    ...(wanted.from.kind === 'engine' && { engineID: wanted.from.id }),
+    config: image.config.toString('base64'),
+    ...(image.manifest && { manifest: image.manifest.toString('base64') }),
+    layers: image.layers.map(({ diffID, entry }) => ({
+      diffID,
+      entry,
+      remember: contentName(entry) !== undefined,
+    })),
+  }
+}
+
+function sizes(images: ArchivedImage[], passed: Map<string, number>): Map<string, number> {
+  const sent = new Map<string, number>()
+  for (const { diffID, entry } of images.flatMap(({ layers }) => layers)) {
+    const bytes = passed.get(entry)
+    if (bytes !== undefined) sent.set(diffID, bytes)
+  }
+  return sent
+}
+
+function asFailure(node: NodeView, thrown: unknown): MayflyError {
+  return thrown instanceof MayflyError && thrown.code === 'IMAGE_LOAD_FAILED'
+    ? thrown
+    : loadFailed(node, messageOf(thrown), { cause: thrown })
+}
