@@ -59,8 +59,17 @@ func remountSys(context.Context) error {
 		return err
 	}
 	for _, m := range mounts {
-		if m.path == "/sys" {
-			return remountWritable(m)
+		if m.path != "/sys" {
+			continue
+		}
+		if err := remountWritable(m); err != nil {
+			return err
+		}
+		// A network namespace has a sysfs of its own, which the engine made
+		// read-only as a whole and not just where it is mounted.
+		if strings.HasPrefix(m.superOptions, "ro") {
+			flags, _ := remountFlags(m.options)
+			return mounted(unix.Mount("", m.path, "", flags&^unix.MS_BIND, ""), m.path)
 		}
 	}
 	return nil

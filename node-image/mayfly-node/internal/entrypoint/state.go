@@ -24,8 +24,8 @@ const etcdDataDir = "/var/lib/etcd"
 type node struct {
 	// Base is the folder of the snapshot to restore.
 	Base string `json:"base"`
-	// Files are those below the snapshot's files/ to take over. In them,
-	// @NAME@ stands for a value.
+	// Files are those below the snapshot's files/ to take over. Values has
+	// what stands in them for what.
 	Files  []string          `json:"files"`
 	Values map[string]string `json:"values"`
 	// PodCIDRs are the pod subnets of this node, one a family; none when
@@ -38,6 +38,15 @@ type node struct {
 	Etcd *etcdstate.Member `json:"etcd"`
 	// Objects are written over the snapshot's, or beside them.
 	Objects []object `json:"objects"`
+	// Pods are made of the snapshot's templates.
+	Pods []pod `json:"pods"`
+}
+
+// pod is one of a snapshot's pod templates, with a value for each placeholder.
+type pod struct {
+	Template string            `json:"template"`
+	Key      string            `json:"key"`
+	Values   map[string]string `json:"values"`
 }
 
 type object struct {
@@ -94,15 +103,19 @@ func restoreFile(wanted node, name string) error {
 	if err != nil {
 		return err
 	}
-	text := string(content)
-	for placeholder, value := range wanted.Values {
-		text = strings.ReplaceAll(text, "@"+placeholder+"@", value)
-	}
+	text := replaceAll(string(content), wanted.Values)
 	target := filepath.Join("/", name)
 	if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil {
 		return err
 	}
 	return os.WriteFile(target, []byte(text), 0o600)
+}
+
+func replaceAll(text string, values map[string]string) string {
+	for placeholder, value := range values {
+		text = strings.ReplaceAll(text, placeholder, value)
+	}
+	return text
 }
 
 func restoreEtcd(wanted node) error {
@@ -116,6 +129,13 @@ func restoreEtcd(wanted node) error {
 	for _, o := range wanted.Objects {
 		replaced[o.Key] = true
 		entries = append(entries, etcdstate.Entry{Key: o.Key, Value: o.Value})
+	}
+	for _, p := range wanted.Pods {
+		text, err := os.ReadFile(filepath.Join(wanted.Base, "pods", p.Template+".json"))
+		if err != nil {
+			return err
+		}
+		entries = append(entries, etcdstate.Entry{Key: p.Key, Value: []byte(replaceAll(string(text), p.Values))})
 	}
 	err = etcdstate.Read(saved, func(entry etcdstate.Entry) error {
 		if !replaced[entry.Key] {
