@@ -162,9 +162,13 @@ export async function saveSnapshot(
     workerFiles: [kubeletConfig],
     pods: templates.map(({ template }) => template),
   }
-  for (const { template, text } of templates) files[`../pods/${template.name}.json`] = text
   const etcd = await saveState(engine, container)
-  await writeSnapshot(dir, manifest, files, etcd)
+  const contents = [
+    ...Object.entries(files).map(([path, content]) => [`files${path}`, content] as const),
+    ...templates.map(({ template, text }) => [`pods/${template.name}.json`, text] as const),
+    ['etcd.jsonl.gz', etcd] as const,
+  ]
+  await writeSnapshot(dir, manifest, contents)
   return { dir, manifest }
 }
 
@@ -184,15 +188,13 @@ async function saveState(engine: Engine, container: string): Promise<Buffer> {
 async function writeSnapshot(
   dir: string,
   manifest: SnapshotManifest,
-  files: Record<string, string>,
-  etcd: Buffer,
+  contents: readonly (readonly [path: string, content: string | Buffer])[],
 ): Promise<void> {
   const draft = `${dir}.draft-${process.pid}`
-  for (const [path, content] of Object.entries(files)) {
-    await mkdir(dirname(join(draft, 'files', path)), { recursive: true })
-    await writeFile(join(draft, 'files', path), content)
+  for (const [path, content] of contents) {
+    await mkdir(dirname(join(draft, path)), { recursive: true })
+    await writeFile(join(draft, path), content)
   }
-  await writeFile(join(draft, 'etcd.jsonl.gz'), etcd)
   await writeFile(join(draft, 'snapshot.json'), `${JSON.stringify(manifest, undefined, 2)}\n`)
   await rm(dir, { recursive: true, force: true })
   await rename(draft, dir)
@@ -214,7 +216,7 @@ export function placeholderValues(
   }
   return Object.fromEntries(
     Object.entries(placeholders).map(([name, placeholder]) => [
-      placeholder.slice(1, -1),
+      placeholder,
       values[name as keyof typeof placeholders],
     ]),
   )

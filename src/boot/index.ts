@@ -51,7 +51,7 @@ export type { StoredSnapshot } from './bake.ts'
 export { loadBalancerName, loadBalancerRole } from './entry.ts'
 export { type JoinOptions, joinWorker, planWithoutNode } from './join.ts'
 export { apiServerPort, type ClusterPlan, type PlannedNode } from './plan.ts'
-export { type BaseSnapshot } from './restore.ts'
+export type { BaseSnapshot } from './restore.ts'
 export { waitUntilUsable } from './resume.ts'
 export { shippedSnapshotDir, snapshotLabel } from './snapshot-manifest.ts'
 

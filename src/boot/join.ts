@@ -112,7 +112,8 @@ function withNodes(spec: ClusterSpec, nodes: readonly NodeSpec[]): ClusterSpec {
 function nodeObject(plan: ClusterPlan, { snapshot, authorities }: JoinOptions, name: string): object {
   const seeds = seedObjects(plan, snapshot.manifest, authorities.ca.certificate)
   const seed = seeds.find(({ key }) => key === `/registry/minions/${name}`)
-  const { metadata, ...rest } = seed?.value as { metadata: Record<string, unknown> }
+  if (!seed) throw new Error(`no seed for node ${name}`)
+  const { metadata, ...rest } = seed.value as { metadata: Record<string, unknown> }
   const { labels, annotations } = metadata
   return { ...rest, metadata: { name, labels, annotations } }
 }

@@ -21,7 +21,7 @@ export interface KubeadmTarget {
 export function kubeadmConfig(plan: ClusterPlan, node: PlannedNode, target: KubeadmTarget): string {
   const documents = [
     patch(initConfiguration(plan, node), plan.spec, node.spec),
-    patch(clusterConfiguration(plan, target), plan.spec, node.spec),
+    withOwnNames(patch(clusterConfiguration(plan, target), plan.spec, node.spec)),
     // kubeadm would give it to every node: what is for one node is added to that node's own copy.
     patch(kubeletConfiguration(plan, target), plan.spec),
     patch(proxyConfiguration(plan), plan.spec, node.spec),
@@ -44,6 +44,16 @@ function initConfiguration(plan: ClusterPlan, { spec, addresses }: PlannedNode):
   }
 }
 
+/** Names by which this process reaches API servers, through the engine's published ports. */
+const ownNames = ['localhost', '127.0.0.1', '::1']
+
+/** A patch that adds names replaces the whole list, by RFC 7386, and would lock this process out. */
+function withOwnNames(document: Document): Document {
+  const apiServer = (document['apiServer'] ?? {}) as { certSANs?: string[] }
+  const certSANs = [...new Set([...ownNames, ...(apiServer.certSANs ?? [])])]
+  return { ...document, apiServer: { ...apiServer, certSANs } }
+}
+
 function clusterConfiguration({ spec }: ClusterPlan, { kubernetes }: KubeadmTarget): Document {
   const { networking, featureGates, runtimeConfig } = spec
   const gates = Object.entries(featureGates).map(([name, on]) => `${name}=${on}`)
@@ -61,7 +71,7 @@ function clusterConfiguration({ spec }: ClusterPlan, { kubernetes }: KubeadmTarg
       serviceSubnet: networking.serviceSubnets.join(','),
     },
     apiServer: {
-      certSANs: ['localhost', '127.0.0.1', '::1'],
+      certSANs: ownNames,
       extraArgs: [...gateArgs, ...runtimeArgs],
     },
     controllerManager: { extraArgs: [{ name: 'enable-hostpath-provisioner', value: 'true' }, ...gateArgs] },

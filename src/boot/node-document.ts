@@ -7,7 +7,7 @@ import type { ContainerFile } from '../engine/index.ts'
 export interface NodeDocument {
   /** Folder of the snapshot, inside the node. */
   base: string
-  /** Files below the snapshot's `files/` to take over; in them `@NAME@` stands for a value. */
+  /** Files below the snapshot's `files/` to take over; `values` has what stands in them for what. */
   files: string[]
   values: Record<string, string>
   podCIDRs: string[]

@@ -16,8 +16,8 @@ import {
   controlPlanes,
   type PlannedNode,
 } from './plan.ts'
-import { providerId, type Seed, seedObjects } from './seeds.ts'
 import { type SeededPod, seededPods } from './pod-templates.ts'
+import { providerId, type Seed, seedObjects } from './seeds.ts'
 import { placedSnapshotDir, type SnapshotManifest, shippedSnapshotDir } from './snapshot-manifest.ts'
 
 /** A base snapshot to restore: the one in the node image, or one of this host's. */
@@ -89,13 +89,14 @@ function specificAddress(address: string): string[] {
 interface SharedState {
   token: string
   objects: Seed[]
+  pods: SeededPod[]
 }
 
 function stateFiles(
   plan: ClusterPlan,
   node: PlannedNode,
   { kind, manifest }: BaseSnapshot,
-  { token, objects }: SharedState,
+  { token, objects, pods }: SharedState,
 ): ContainerFile[] {
   const controlPlane = node.spec.role === 'control-plane'
   const members = controlPlanes(plan.nodes).map(({ spec, addresses }) => `${spec.name}=${peerUrl(addresses)}`)
@@ -114,7 +115,7 @@ function stateFiles(
     ...(controlPlane && {
       etcd: { name: node.spec.name, peerURL: peerUrl(node.addresses), initialCluster: etcdCluster, token },
     }),
-    pods: controlPlane ? etcd.pods : [],
+    pods: controlPlane ? pods : [],
     objects: controlPlane ? objects : [],
   })
   return [document, kubeletFlags(plan, node)]
