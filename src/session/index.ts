@@ -1,0 +1,5 @@
+/** The session room: what the front doors for test runners share. Part for the process that runs the tests. */
+export type { MayflyContext } from './context.ts'
+export { type MayflyOptions, planSession, type SessionPlan } from './options.ts'
+export { acquireSession, openedSession, releaseSession } from './registry.ts'
+export type { Session } from './session.ts'

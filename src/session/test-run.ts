@@ -1,0 +1,42 @@
+import type { TestCluster } from './attached.ts'
+import type { MayflyContext } from './context.ts'
+import { type Diagnosis, diagnose, recordLogs } from './diagnostics.ts'
+import type { TestLimits } from './limits.ts'
+import { createNamespace, deleteNamespace, type TestNamespace } from './namespace.ts'
+
+/** The namespace of one test, from its start to its end. */
+export interface NamespaceLease {
+  namespace: TestNamespace
+  /** Finds out what is known of the namespace when the test failed, and asks for the namespace's deletion. */
+  end(outcome: { failed: boolean; errors: string[] }): Promise<Diagnosis | undefined>
+}
+
+/** Gives a test a namespace, and follows the logs in it and of what the manifests of the run have put into others. */
+export async function leaseNamespace(
+  cluster: TestCluster,
+  context: MayflyContext,
+  testName: string,
+  test: TestLimits,
+): Promise<NamespaceLease> {
+  const { kube } = cluster
+  const { keepFailedNamespaces, manifestNamespaces, diagnosticsDir, root } = context
+  const started = new Date()
+  const namespace = await createNamespace(kube, testName, root, test)
+  const recording = recordLogs(kube, [namespace.name, ...manifestNamespaces], started)
+  return {
+    namespace,
+    async end({ failed, errors }) {
+      let diagnosis: Diagnosis | undefined
+      try {
+        if (failed) {
+          diagnosis = await diagnose(kube, namespace.name, recording, { testName, errors, diagnosticsDir })
+          if (keepFailedNamespaces) diagnosis.text += `\n  Namespace ${namespace.name} was kept, as asked`
+        }
+      } finally {
+        await recording[Symbol.asyncDispose]()
+        if (!failed || !keepFailedNamespaces) await deleteNamespace(namespace)
+      }
+      return diagnosis
+    },
+  }
+}

@@ -1,0 +1,34 @@
+/**
+ * Vitest's globalSetup that makes a project's cluster: `globalSetup: ['mayfly/vitest/global-setup']`. The plugin adds it
+ * by itself. Without the plugin, options come from `test.provide.mayflyOptions`, or as JSON from MAYFLY_OPTIONS.
+ */
+import type { TestProject } from 'vitest/node'
+import { MayflyError, messageOf } from '../errors.ts'
+import { acquireSession, type MayflyOptions, planSession, releaseSession } from '../session/index.ts'
+import './provided-context.ts'
+import { optionsOfPlugin } from './plugin-options.ts'
+
+export type { MayflyContext } from './provided-context.ts'
+
+/** Makes the cluster and tells tests of it. Returns what ends it. */
+export default async function setup(project: TestProject): Promise<(() => Promise<void>) | undefined> {
+  // Vitest runs this for a root project as well that only holds the others together.
+  if (!project.vitest.projects.includes(project)) return undefined
+  const plan = planSession(optionsOfPlugin(project) ?? plainOptions(project), project.config.root)
+  const session = await acquireSession(plan)
+  project.provide('kubeconfig', session.context.kubeconfig)
+  project.provide('mayfly', session.context)
+  project.onTestsRerun(() => session.reload())
+  return () => releaseSession(plan)
+}
+
+function plainOptions(project: TestProject): MayflyOptions {
+  const { mayflyOptions } = project.getProvidedContext() as { mayflyOptions?: MayflyOptions }
+  const text = process.env['MAYFLY_OPTIONS']
+  if (mayflyOptions || !text) return mayflyOptions ?? {}
+  try {
+    return JSON.parse(text) as MayflyOptions
+  } catch (thrown) {
+    throw new MayflyError('CONFIG_INVALID', `MAYFLY_OPTIONS is no JSON: ${messageOf(thrown)}`)
+  }
+}

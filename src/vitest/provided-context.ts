@@ -1,0 +1,12 @@
+import type { MayflyContext } from '../session/worker.ts'
+
+declare module 'vitest' {
+  interface ProvidedContext {
+    /** Kubeconfig of the run's cluster, as text, for this host. */
+    kubeconfig: string
+    /** All that there is to know of the run's cluster. */
+    mayfly: MayflyContext
+  }
+}
+
+export type { MayflyContext }
