@@ -15,6 +15,7 @@ export type MayflyErrorCode =
   | 'NODE_IMAGE_BUILD_FAILED'
   | 'CLUSTER_EXISTS'
   | 'CLUSTER_NOT_FOUND'
+  | 'CLUSTER_UNFIT'
   | 'NODE_EXITED'
   | 'EXEC_FAILED'
   | 'WAIT_TIMED_OUT'

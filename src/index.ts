@@ -1,10 +1,18 @@
 /** Ephemeral multi-node Kubernetes clusters: create, use, delete. */
 export {
+  type AddNodeOptions,
   Cluster,
   ClusterNode,
+  type ClusterStatus,
   type CreateClusterOptions,
   createCluster,
+  getCluster,
+  type KubectlOptions,
+  type ListedCluster,
+  listClusters,
+  type StartOptions,
   type StepTiming,
+  type StopOptions,
 } from './cluster/index.ts'
 export type * from './config/index.ts'
 export { isMayflyError, MayflyError, type MayflyErrorCode } from './errors.ts'

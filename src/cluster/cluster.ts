@@ -1,31 +1,81 @@
+import { rmSync } from 'node:fs'
 import { writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
-import { apiServerPort, type BootedCluster, controlPlaneEndpoint } from '../boot/index.ts'
-import type { ClusterSpec } from '../config/index.ts'
-import type { Engine } from '../engine/index.ts'
-import type { Kube } from '../kube/index.ts'
-import { adminKubeconfig } from '../pki/index.ts'
-import type { StepEvent } from '../progress/index.ts'
+import { join, resolve } from 'node:path'
 import {
-  deleteCluster,
-  type Labels,
-  type Lease,
-  makePrivateFolder,
-  removePrivateFolder,
-} from '../reaper/index.ts'
-import { ClusterNode } from './node.ts'
+  apiServerPort,
+  type BaseSnapshot,
+  type ClusterPlan,
+  controlPlaneEndpoint,
+  joinWorker,
+  loadBalancerName,
+  networkName,
+  planWithoutNode,
+  waitUntilUsable,
+} from '../boot/index.ts'
+import { type ClusterSpec, type NodeOptions, resolveClusterSpec } from '../config/index.ts'
+import {
+  type Engine,
+  type ExecResult,
+  inspectContainer,
+  removeContainer,
+  startContainer,
+  stopContainer,
+} from '../engine/index.ts'
+import { MayflyError } from '../errors.ts'
+import { type ImageLoadReport, type ImageSource, type LoadOptions, loadImages } from '../images/index.ts'
+import {
+  connectKube,
+  type Kube,
+  kubeStatus,
+  list,
+  type ObjectRef,
+  type PortForward,
+  type PortForwardOptions,
+  portForward,
+} from '../kube/index.ts'
+import { deleteCluster, type Lease, makePrivateFolder, removePrivateFolder } from '../reaper/index.ts'
+import { collectLogs } from './export-logs.ts'
+import { findKubectl, type KubectlOptions, runKubectl } from './kubectl.ts'
+import { ClusterNode, type StartOptions, type StopOptions } from './node.ts'
+import { readClusterAuthorities, readOwnLabels, writeRecord } from './record.ts'
 
-/** What a step of the boot took. */
+/**
+ * What a step of the boot took.
+ *
+ * @public
+ */
 export interface StepTiming {
   step: string
   durationMs: number
 }
 
-interface Belongings {
-  lease: Lease | undefined
-  steps: readonly StepEvent[]
-  labels: Labels
+/** What a handle is made from. */
+export interface ClusterParts {
+  engine: Engine
+  plan: ClusterPlan
+  snapshot: BaseSnapshot
+  /** For the host. */
+  kubeconfig: string
+  /** A connection with that kubeconfig; default: a new one. */
+  kube?: Kube
+  timings?: readonly StepTiming[]
+  /** The promise to clean up, where this process made the cluster and it is not kept. */
+  lease?: Lease | undefined
+  /** Somebody else made the cluster: the end of an `await using` block does not delete it. */
+  found?: boolean
 }
+
+/**
+ * A worker to add: the fields of a node of the configuration.
+ *
+ * @public
+ */
+export interface AddNodeOptions extends Omit<NodeOptions, 'role'>, StartOptions {
+  role?: 'worker'
+}
+
+/** Time for nodes to become usable, in milliseconds. Generous: only a broken node takes it. */
+const defaultTimeoutMs = 120_000
 
 /**
  * A cluster that runs. It ends with {@link Cluster.delete}, at the end of its `await using` block, or with the process.
@@ -34,57 +84,225 @@ interface Belongings {
  */
 export class Cluster implements AsyncDisposable {
   readonly name: string
-  readonly spec: ClusterSpec
-  /** Kubeconfig for this host; its context is `mayfly-NAME`. */
+  /**
+   * Kubeconfig for this host; its context is `mayfly-NAME`. It stays valid when the cluster or the engine is stopped
+   * and started.
+   */
   readonly kubeconfig: string
   /** The same in a file that only this user can read. `KUBECONFIG` and `~/.kube/config` are never touched. */
   readonly kubeconfigPath: string
   /** Kubeconfig for containers in the cluster's own network, and for its pods. */
   readonly internalKubeconfig: string
-  readonly nodes: readonly ClusterNode[]
   /** A connection to the API server. */
   readonly kube: Kube
-  /** The steps of the boot and what each took, in the order in which they ended. */
+  /** The steps of the boot and what each took, in the order in which they ended; none for a cluster that was found. */
   readonly timings: readonly StepTiming[]
 
   readonly #engine: Engine
+  readonly #snapshot: BaseSnapshot
   readonly #lease: Lease | undefined
+  readonly #found: boolean
   readonly #folder: string
+  #plan: ClusterPlan
+  #nodes: readonly ClusterNode[]
   #deleted: Promise<void> | undefined
+  readonly #removeFolderAtExit = () => rmSync(this.#folder, { recursive: true, force: true })
 
-  private constructor(
-    engine: Engine,
-    booted: BootedCluster,
-    folder: string,
-    internalKubeconfig: string,
-    { lease, steps }: Belongings,
-  ) {
-    this.#engine = engine
-    this.#lease = lease
+  private constructor(parts: ClusterParts, folder: string) {
+    this.#engine = parts.engine
+    this.#plan = parts.plan
+    this.#snapshot = parts.snapshot
+    this.#lease = parts.lease
+    this.#found = parts.found ?? false
     this.#folder = folder
-    this.spec = booted.plan.spec
-    this.name = this.spec.name
-    this.kube = booted.kube
-    this.kubeconfig = booted.kubeconfig
+    this.#nodes = parts.plan.nodes.map((node) => this.#nodeOf(node))
+    this.name = parts.plan.spec.name
+    this.kube = parts.kube ?? connectKube(parts.kubeconfig)
+    this.kubeconfig = parts.kubeconfig
     this.kubeconfigPath = join(folder, 'kubeconfig')
-    this.internalKubeconfig = internalKubeconfig
-    this.nodes = booted.plan.nodes.map((node) => new ClusterNode(engine, node))
-    this.timings = steps.flatMap(({ type, step, durationMs }) =>
-      type === 'end' && durationMs !== undefined ? [{ step, durationMs }] : [],
+    const endpoint = bracketed(controlPlaneEndpoint(parts.plan))
+    this.internalKubeconfig = parts.kubeconfig.replace(
+      /server: .*/,
+      `server: https://${endpoint}:${apiServerPort}`,
     )
+    this.timings = parts.timings ?? []
   }
 
   /** @internal */
-  static async of(engine: Engine, booted: BootedCluster, belongings: Belongings): Promise<Cluster> {
-    const { name } = booted.plan.spec
-    const server = `https://${controlPlaneEndpoint(booted.plan)}:${apiServerPort}`
-    const [folder, internal] = await Promise.all([
-      makePrivateFolder('kubeconfig'),
-      adminKubeconfig(booted.authorities, { name, server }),
-    ])
-    const cluster = new Cluster(engine, booted, folder, internal, belongings)
+  static async of(parts: ClusterParts): Promise<Cluster> {
+    const cluster = new Cluster(parts, await makePrivateFolder('kubeconfig'))
     await writeFile(cluster.kubeconfigPath, cluster.kubeconfig, { mode: 0o600 })
+    // The watchdog does it for others, and later; without one, this process has to.
+    process.once('exit', cluster.#removeFolderAtExit)
     return cluster
+  }
+
+  /** The configuration, complete, with the nodes that the cluster has now. */
+  get spec(): ClusterSpec {
+    return this.#plan.spec
+  }
+
+  /** The nodes that the cluster has now, in the order of the configuration. */
+  get nodes(): readonly ClusterNode[] {
+    return this.#nodes
+  }
+
+  /**
+   * The node with a name.
+   *
+   * @throws MayflyError `CONFIG_INVALID` when there is none
+   */
+  node(name: string): ClusterNode {
+    const node = this.#nodes.find((one) => one.name === name)
+    if (node) return node
+    const names = this.#nodes.map((one) => one.name).join(', ')
+    throw new MayflyError('CONFIG_INVALID', `Cluster ${this.name} has no node "${name}", only ${names}`)
+  }
+
+  /**
+   * Adds a worker and waits until pods can run on it.
+   *
+   * @throws MayflyError `CONFIG_INVALID`, `WAIT_TIMED_OUT`, `ENGINE_REFUSED`; what was made is removed again
+   */
+  async addNode({
+    role = 'worker',
+    timeoutMs = defaultTimeoutMs,
+    signal,
+    ...options
+  }: AddNodeOptions = {}): Promise<ClusterNode> {
+    const name = options.name ?? this.#freeName(role)
+    if (this.#nodes.some((node) => node.name === name)) {
+      throw new MayflyError('CONFIG_INVALID', `Cluster ${this.name} has a node "${name}" already`)
+    }
+    if ((role as string) !== 'worker') {
+      throw new MayflyError('CONFIG_INVALID', `A ${role} node can't be added to a cluster that runs`, {
+        hint: 'Create the cluster with as many control planes as it needs',
+      })
+    }
+    const image = options.image ?? this.spec.nodes[0]?.image
+    const { nodes } = await resolveClusterSpec({
+      name: this.name,
+      nodes: ['control-plane', { ...options, role, name, image }],
+    })
+    const spec = nodes[1]
+    if (!spec) throw new Error('a configuration lost its node')
+    const [authorities, labels] = await Promise.all([
+      readClusterAuthorities(this.#engine, this.#plan),
+      readOwnLabels(this.#engine, this.name),
+    ])
+    this.#plan = await joinWorker(this.#plan, spec, networkName(this.spec), {
+      engine: this.#engine,
+      kube: this.kube,
+      labels,
+      snapshot: this.#snapshot,
+      authorities,
+      timeoutMs,
+      signal,
+    })
+    const planned = this.#plan.nodes.find((one) => one.spec.name === name)
+    if (!planned) throw new Error('a plan lost its node')
+    const added = this.#nodeOf(planned)
+    this.#nodes = [...this.#nodes, added]
+    await writeRecord(this.#engine, { plan: this.#plan, snapshot: this.#snapshot })
+    return added
+  }
+
+  /**
+   * Takes a worker away, as a machine that is switched off for good: its container, its Node object and its pods, which
+   * their controllers make anew elsewhere.
+   *
+   * @throws MayflyError `CONFIG_INVALID` for a control plane, or when there is no such node
+   */
+  async removeNode(name: string, { signal }: { signal?: AbortSignal } = {}): Promise<void> {
+    const node = this.node(name)
+    if (node.role === 'control-plane') {
+      throw new MayflyError('CONFIG_INVALID', `Node "${name}" is a control plane, which can't be removed`, {
+        hint: 'Stop it with `node.stop()` to see what the others do',
+      })
+    }
+    await removeContainer(this.#engine, name, { signal })
+    await this.#forget(`/api/v1/nodes/${name}`, signal)
+    const pods = await list(
+      this.kube,
+      { apiVersion: 'v1', kind: 'Pod' },
+      { fieldSelector: `spec.nodeName=${name}`, signal },
+    )
+    await Promise.all(
+      pods.map(({ metadata }) =>
+        this.#forget(`/api/v1/namespaces/${metadata.namespace}/pods/${metadata.name}`, signal),
+      ),
+    )
+    this.#plan = planWithoutNode(this.#plan, name)
+    this.#nodes = this.#nodes.filter((one) => one !== node)
+    await writeRecord(this.#engine, { plan: this.#plan, snapshot: this.#snapshot })
+  }
+
+  /** Shuts all nodes down. Everything stays as it is on their disks, until {@link Cluster.start}. */
+  async stop({ graceSeconds = 10, signal }: StopOptions = {}): Promise<void> {
+    await Promise.all(
+      this.#containers().map((name) => stopContainer(this.#engine, name, { graceSeconds, signal })),
+    )
+  }
+
+  /**
+   * Starts all nodes that are stopped, and waits until the cluster is usable. Its kubeconfig is still the same.
+   *
+   * @throws MayflyError `WAIT_TIMED_OUT` with what is not ready and why
+   */
+  async start(options: StartOptions = {}): Promise<void> {
+    const { signal } = options
+    await Promise.all(this.#containers().map((name) => startContainer(this.#engine, name, { signal })))
+    await this.#awaitUsable(undefined, options)
+  }
+
+  /** Loads images onto all nodes: names of the engine's images, archives, or what to build. */
+  async loadImages(sources: readonly ImageSource[], options: LoadOptions = {}): Promise<ImageLoadReport> {
+    const nodes = await Promise.all(
+      this.#nodes.map(async ({ name }) => {
+        const { Id } = await inspectContainer(this.#engine, name, { signal: options.signal })
+        return { name, containerId: Id }
+      }),
+    )
+    return loadImages(this.#engine, nodes, sources, options)
+  }
+
+  /**
+   * Opens a port on 127.0.0.1 that leads to a port of a pod, or of a pod behind a Service, Deployment or the like.
+   *
+   * @param target For instance `{ kind: 'Service', name: 'web', namespace: 'shop' }`
+   * @param port A number, or the name of a port
+   */
+  portForward(
+    target: ObjectRef,
+    port: number | string,
+    options: PortForwardOptions = {},
+  ): Promise<PortForward> {
+    return portForward(this.kube, target, port, options)
+  }
+
+  /**
+   * Runs kubectl against this cluster: this host's or, where it has none, the node image's own.
+   *
+   * @param args What comes after `kubectl`
+   * @throws MayflyError `EXEC_FAILED` with what it printed, unless `reject` is false
+   */
+  async kubectl(args: readonly string[], options: KubectlOptions = {}): Promise<ExecResult> {
+    const [{ name = '' } = {}] = this.#nodes
+    const kubectl = await findKubectl(this.#engine, name, this.#snapshot.manifest.kubernetes)
+    return runKubectl(kubectl, this.kubeconfigPath, args, options)
+  }
+
+  /**
+   * Collects what `kind export logs` collects, and the API's objects (Secrets without their values) and events, below a
+   * folder: a folder for each node, `objects/NAMESPACE/KIND.yaml`, `events.txt`. Works on a broken cluster as well;
+   * `missing.txt` then says what could not be had.
+   *
+   * @returns The folder's absolute path
+   */
+  async exportLogs(dir: string, { signal }: { signal?: AbortSignal } = {}): Promise<string> {
+    const folder = resolve(dir)
+    await collectLogs(folder, { engine: this.#engine, kube: this.kube, name: this.name, signal })
+    return folder
   }
 
   /** Deletes the cluster and everything of it. A second call waits for the first. */
@@ -96,11 +314,58 @@ export class Cluster implements AsyncDisposable {
   async #delete(): Promise<void> {
     this.kube.close()
     await deleteCluster(this.#engine, this.name)
-    await removePrivateFolder(this.#folder)
+    await this.#letGo()
     await this.#lease?.release()
   }
 
+  /** Deletes the cluster; one that was only found is let go instead. */
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.delete()
+    if (!this.#found) return this.delete()
+    this.kube.close()
+    await this.#letGo()
   }
+
+  async #letGo(): Promise<void> {
+    process.off('exit', this.#removeFolderAtExit)
+    await removePrivateFolder(this.#folder)
+  }
+
+  #nodeOf(planned: ClusterPlan['nodes'][number]): ClusterNode {
+    return new ClusterNode(this.#engine, planned, (names, options) => this.#awaitUsable(names, options))
+  }
+
+  async #awaitUsable(
+    only: readonly string[] | undefined,
+    { timeoutMs = defaultTimeoutMs, signal }: StartOptions,
+  ): Promise<void> {
+    await waitUntilUsable(this.#engine, this.#plan, this.kube, { timeoutMs, signal }, only ? { only } : {})
+  }
+
+  #containers(): string[] {
+    const names = this.#nodes.map(({ name }) => name)
+    return this.#plan.loadBalancer ? [...names, loadBalancerName(this.#plan)] : names
+  }
+
+  #freeName(role: string): string {
+    const taken = new Set(this.#nodes.map(({ name }) => name))
+    for (let count = 1; ; count++) {
+      const name = `${this.name}-${role}${count === 1 ? '' : count}`
+      if (!taken.has(name)) return name
+    }
+  }
+
+  /** Deletes an object at once; nothing happens when it is gone. */
+  async #forget(path: string, signal: AbortSignal | undefined): Promise<void> {
+    const query = { gracePeriodSeconds: 0 }
+    try {
+      await this.kube.request('DELETE', path, { query, signal })
+    } catch (thrown) {
+      if (kubeStatus(thrown)?.code !== 404) throw thrown
+    }
+  }
+}
+
+/** An address as it stands before a port. */
+function bracketed(address: string): string {
+  return address.includes(':') ? `[${address}]` : address
 }

@@ -14,7 +14,8 @@ import {
   startWatchdog,
   sweep,
 } from '../reaper/index.ts'
-import { Cluster } from './cluster.ts'
+import { Cluster, type StepTiming } from './cluster.ts'
+import { writeRecord } from './record.ts'
 import { writeTrace } from './trace.ts'
 
 /**
@@ -73,10 +74,18 @@ export async function createCluster(options: CreateClusterOptions = {}): Promise
   try {
     const booted = await bootCluster(spec, { engine, labels, progress, timeoutMs, signal })
     await writeTrace(spec.name, progress.events)
-    return await Cluster.of(engine, booted, { lease, steps: progress.events, labels })
+    const { plan, snapshot, kubeconfig, kube } = booted
+    await writeRecord(engine, { plan, snapshot })
+    return await Cluster.of({ engine, plan, snapshot, kubeconfig, kube, timings: timingsOf(progress), lease })
   } catch (thrown) {
     throw await rollBack(engine, labels, thrown, { retain, lease })
   }
+}
+
+function timingsOf({ events }: Progress): StepTiming[] {
+  return events.flatMap(({ type, step, durationMs }) =>
+    type === 'end' && durationMs !== undefined ? [{ step, durationMs }] : [],
+  )
 }
 
 async function reportSweep(engine: Engine, progress: Progress): Promise<void> {

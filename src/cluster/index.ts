@@ -1,4 +1,6 @@
-/** The cluster room: create a cluster, and the handle of one that runs. */
-export { Cluster, type StepTiming } from './cluster.ts'
+/** The cluster room: create a cluster, find one, and the handle of one that runs. */
+export { type AddNodeOptions, Cluster, type StepTiming } from './cluster.ts'
 export { type CreateClusterOptions, createCluster } from './create.ts'
-export { ClusterNode } from './node.ts'
+export { type ClusterStatus, getCluster, type ListedCluster, listClusters } from './find.ts'
+export type { KubectlOptions } from './kubectl.ts'
+export { ClusterNode, type StartOptions, type StopOptions } from './node.ts'

@@ -9,9 +9,36 @@ import {
   pauseContainer,
   putFiles,
   readFile,
+  startContainer,
+  stopContainer,
   unpauseContainer,
 } from '../engine/index.ts'
 import { MayflyError } from '../errors.ts'
+import type { WaitLimits } from '../wait.ts'
+
+/**
+ * How long a wait for a started node may take.
+ *
+ * @public
+ */
+export interface StartOptions extends Partial<WaitLimits> {
+  /** Gives up after so many milliseconds; default 120 000. */
+  timeoutMs?: number
+}
+
+/**
+ * How a node is stopped.
+ *
+ * @public
+ */
+export interface StopOptions {
+  /** Seconds that its processes may take to end before they are killed; default 10, 0 is a power cut. */
+  graceSeconds?: number
+  signal?: AbortSignal | undefined
+}
+
+/** Waits until nodes that were started are usable. */
+export type AwaitUsable = (nodes: readonly string[], options: StartOptions) => Promise<void>
 
 /**
  * A node of a cluster: a container of the engine's.
@@ -25,10 +52,16 @@ export class ClusterNode {
   /** Addresses in the cluster's network, primary family first. */
   readonly addresses: readonly string[]
   readonly #engine: Engine
+  readonly #awaitUsable: AwaitUsable
 
   /** @internal */
-  constructor(engine: Engine, { spec, addresses }: PlannedNode) {
+  constructor(
+    engine: Engine,
+    { spec, addresses }: PlannedNode,
+    awaitUsable: AwaitUsable = async () => undefined,
+  ) {
     this.#engine = engine
+    this.#awaitUsable = awaitUsable
     this.name = spec.name
     this.role = spec.role
     this.addresses = addresses
@@ -75,5 +108,26 @@ export class ClusterNode {
   /** Lets a paused node go on. */
   unpause(): Promise<void> {
     return unpauseContainer(this.#engine, this.name)
+  }
+
+  /** Shuts the node down, as a machine. Its disk stays. Does nothing to one that is stopped. */
+  stop({ graceSeconds = 10, signal }: StopOptions = {}): Promise<void> {
+    return stopContainer(this.#engine, this.name, { graceSeconds, signal })
+  }
+
+  /**
+   * Starts a stopped node and waits until it is usable: Ready, with every pod that the cluster brings to each node.
+   *
+   * @throws MayflyError `WAIT_TIMED_OUT` with what is not ready and why
+   */
+  async start(options: StartOptions = {}): Promise<void> {
+    await startContainer(this.#engine, this.name, { signal: options.signal })
+    await this.#awaitUsable([this.name], options)
+  }
+
+  /** Stops the node, starts it, and waits until it is usable. */
+  async restart({ graceSeconds, ...options }: StartOptions & StopOptions = {}): Promise<void> {
+    await this.stop({ ...(graceSeconds !== undefined && { graceSeconds }), signal: options.signal })
+    await this.start(options)
   }
 }

@@ -1,4 +1,4 @@
-import type { KeyObject } from 'node:crypto'
+import { createPrivateKey, createPublicKey, type KeyObject } from 'node:crypto'
 import { generateKeys, type Issuer, issue, type P256Keys, type Purpose, selfSigned } from './certificate.ts'
 import type { SubjectAltNames } from './subject-alt-names.ts'
 
@@ -41,6 +41,41 @@ export async function createAuthorities(): Promise<ClusterAuthorities> {
     frontProxyCa: createAuthority('front-proxy-ca'),
     serviceAccount: createKeyPair(),
   }
+}
+
+/** The files of a cluster's identity, as `controlPlaneFiles` writes them. */
+export interface AuthorityFiles {
+  ca: CertifiedKey
+  etcdCa: CertifiedKey
+  frontProxyCa: CertifiedKey
+  /** Private key in PEM. */
+  serviceAccountKey: string
+}
+
+/** The identity of a cluster that was made earlier, from the files that its control plane has. */
+export function readAuthorities({
+  ca,
+  etcdCa,
+  frontProxyCa,
+  serviceAccountKey,
+}: AuthorityFiles): ClusterAuthorities {
+  const keys = readKeys(serviceAccountKey)
+  const publicKey = keys.publicKey.export({ type: 'spki', format: 'pem' }) as string
+  return {
+    ca: readAuthority(ca, 'kubernetes'),
+    etcdCa: readAuthority(etcdCa, 'etcd-ca'),
+    frontProxyCa: readAuthority(frontProxyCa, 'front-proxy-ca'),
+    serviceAccount: { privateKey: serviceAccountKey, publicKey, keys },
+  }
+}
+
+function readAuthority(files: CertifiedKey, commonName: string): Authority {
+  return { ...files, subject: { commonName }, keys: readKeys(files.privateKey) }
+}
+
+function readKeys(privateKeyText: string): P256Keys {
+  const privateKey = createPrivateKey(privateKeyText)
+  return { privateKey, publicKey: createPublicKey(privateKey) }
 }
 
 /**

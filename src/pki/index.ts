@@ -4,12 +4,14 @@
  */
 export {
   type Authority,
+  type AuthorityFiles,
   type CertifiedKey,
   type ClientIdentity,
   type ClusterAuthorities,
   createAuthorities,
   issueClientCertificate,
   type KeyPair,
+  readAuthorities,
 } from './authorities.ts'
 export { adminKubeconfig, type KubeconfigParts, kubeconfig } from './kubeconfig.ts'
 export {
