@@ -2,6 +2,7 @@ import { type Engine, type ExecResult, exec } from '../engine/index.ts'
 import { MayflyError, messageOf } from '../errors.ts'
 import { conditionOf, describeFailure, type Kube, type KubeObject, watchList } from '../kube/index.ts'
 import { deadline, until, type WaitLimits, waitError } from '../wait.ts'
+import { certificateSettings } from './kubeadm.ts'
 import { type ClusterPlan, controlPlanes } from './plan.ts'
 
 /** Waits until the API server says that it is ready. */
@@ -118,11 +119,13 @@ function belongs(pod: Pod, workload: Workload): boolean {
 /** Waits until the cluster's DNS answers on every node, through its Service. */
 export async function waitForDns(engine: Engine, plan: ClusterPlan, limits: WaitLimits): Promise<void> {
   const { timeoutMs, signal } = limits
+  const name = `kubernetes.default.svc.${certificateSettings(plan).dnsDomain}.`
+  const timeout = `${Math.ceil(timeoutMs / 1000)}s`
   const ask = (container: string): Promise<ExecResult> =>
     exec(
       engine,
       container,
-      ['mayfly-node', 'dns-wait', '-server', plan.dnsAddress, '-timeout', `${Math.ceil(timeoutMs / 1000)}s`],
+      ['mayfly-node', 'dns-wait', '-server', plan.dnsAddress, '-name', name, '-timeout', timeout],
       { signal, timeoutMs: timeoutMs + 5000 },
     )
   const answers = await Promise.all(
