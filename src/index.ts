@@ -1,11 +1,15 @@
 /** Ephemeral multi-node Kubernetes clusters: create, use, delete. */
 export {
   type AddNodeOptions,
+  type Cleaned,
   Cluster,
   ClusterNode,
   type ClusterStatus,
   type CreateClusterOptions,
+  clean,
   createCluster,
+  deleteCluster,
+  exportLogs,
   getCluster,
   type KubectlOptions,
   type ListedCluster,

@@ -255,10 +255,17 @@ export class Cluster implements AsyncDisposable {
     await this.#awaitUsable(undefined, options)
   }
 
-  /** Loads images onto all nodes: names of the engine's images, archives, or what to build. */
-  async loadImages(sources: readonly ImageSource[], options: LoadOptions = {}): Promise<ImageLoadReport> {
+  /**
+   * Loads images onto nodes: names of the engine's images, archives, or what to build.
+   *
+   * @param options.nodes Names of nodes; default all
+   */
+  async loadImages(
+    sources: readonly ImageSource[],
+    { nodes: names, ...options }: LoadOptions & { nodes?: readonly string[] } = {},
+  ): Promise<ImageLoadReport> {
     const nodes = await Promise.all(
-      this.#nodes.map(async ({ name }) => {
+      (names?.map((name) => this.node(name)) ?? this.#nodes).map(async ({ name }) => {
         const { Id } = await inspectContainer(this.#engine, name, { signal: options.signal })
         return { name, containerId: Id }
       }),

@@ -36,7 +36,8 @@ const limitMs = 30_000
 /** What to collect from. */
 export interface LogSource {
   engine: Engine
-  kube: Kube
+  /** Absent when there is no way to the API server. */
+  kube?: Kube | undefined
   /** Name of the cluster. */
   name: string
   signal?: AbortSignal | undefined
@@ -61,8 +62,11 @@ export async function collectLogs(dir: string, { engine, kube, name, signal }: L
   await put(dir, 'engine.txt', `${engine.describe()}\n`)
   await Promise.all([
     ...containers.map((container) => collectContainer(join(dir, container.name), engine, container, attempt)),
-    attempt('API objects', () => collectObjects(join(dir, 'objects'), kube, attempt, signal)),
-    attempt('events', () => collectEvents(dir, kube, signal)),
+    attempt('API objects', async () => {
+      if (!kube) throw new Error('the creation of the cluster has not ended')
+      await collectObjects(join(dir, 'objects'), kube, attempt, signal)
+      await collectEvents(dir, kube, signal)
+    }),
   ])
   if (missing.length > 0) await put(dir, 'missing.txt', `${missing.join('\n')}\n`)
 }

@@ -1,8 +1,10 @@
+import { resolve } from 'node:path'
 import { loadBalancerName } from '../boot/index.ts'
 import { connectEngine, type Engine, type ListedContainer, listContainers } from '../engine/index.ts'
-import { MayflyError } from '../errors.ts'
+import { isMayflyError, MayflyError } from '../errors.ts'
 import { label } from '../reaper/index.ts'
 import { Cluster } from './cluster.ts'
+import { collectLogs } from './export-logs.ts'
 import { readKubeconfig, readRecord } from './record.ts'
 
 /**
@@ -83,6 +85,29 @@ export async function getCluster(name: string, { signal }: { signal?: AbortSigna
   const { plan, snapshot } = record
   const kubeconfig = await readKubeconfig(engine, plan)
   return Cluster.of({ engine, plan, snapshot, kubeconfig, found: true })
+}
+
+/**
+ * {@link Cluster.exportLogs} for a cluster of any process, also for one whose creation failed.
+ *
+ * @returns The folder's absolute path
+ * @throws MayflyError `CLUSTER_NOT_FOUND`
+ * @public
+ */
+export async function exportLogs(
+  name: string,
+  dir: string,
+  { signal }: { signal?: AbortSignal } = {},
+): Promise<string> {
+  try {
+    await using cluster = await getCluster(name, { ...(signal && { signal }) })
+    return await cluster.exportLogs(dir, { ...(signal && { signal }) })
+  } catch (thrown) {
+    if (!isMayflyError(thrown) || thrown.code !== 'CLUSTER_UNFIT') throw thrown
+    const folder = resolve(dir)
+    await collectLogs(folder, { engine: await connectEngine({ signal }), name, signal })
+    return folder
+  }
 }
 
 async function statusOf(engine: Engine, containers: readonly ListedContainer[]): Promise<ClusterStatus> {
