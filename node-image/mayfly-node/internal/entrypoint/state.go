@@ -138,10 +138,12 @@ func restoreEtcd(wanted node) error {
 		entries = append(entries, etcdstate.Entry{Key: p.Key, Value: []byte(replaceAll(string(text), p.Values))})
 	}
 	err = etcdstate.Read(saved, func(entry etcdstate.Entry) error {
-		if !replaced[entry.Key] {
-			entries = append(entries, entry)
+		if replaced[entry.Key] {
+			return nil
 		}
-		return nil
+		fresh, err := withFreshUID(entry, wanted.Etcd.Token)
+		entries = append(entries, fresh)
+		return err
 	})
 	if err != nil {
 		return fmt.Errorf("%s: %w", saved.Name(), err)
