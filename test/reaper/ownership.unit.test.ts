@@ -59,6 +59,7 @@ describe('the labels of a cluster', () => {
     expect(labels).toEqual({
       'io.mayfly.cluster': 'a',
       'io.mayfly.owner': formatIdentity(thisProcess()),
+      'io.mayfly.instance': expect.any(String),
       'io.mayfly.run': 'run-1',
       'io.mayfly.expires': expect.any(String),
     })

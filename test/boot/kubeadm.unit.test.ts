@@ -1,0 +1,260 @@
+import { describe, expect, test } from 'vitest'
+import { parse, parseAllDocuments } from 'yaml'
+import {
+  certificateSettings,
+  hasOwnKubeletConfiguration,
+  kubeadmConfig,
+  nodeKubeletConfiguration,
+  nodeRegistration,
+  staticPodTemplate,
+} from '../../src/boot/kubeadm.ts'
+import { type PlannedNode, planCluster } from '../../src/boot/plan.ts'
+import { type ClusterOptions, type NodeOptions, resolveClusterSpec } from '../../src/config/index.ts'
+
+async function planned(options: ClusterOptions = {}) {
+  const spec = await resolveClusterSpec({ name: 'a', ...options }, { env: {} })
+  const plan = planCluster(spec, { ipv4: '172.28.9.0/24', ipv6: 'fd11:2:3:4::/64' })
+  return { plan, node: (at: number) => plan.nodes[at] as PlannedNode }
+}
+
+async function documents(options: ClusterOptions = {}) {
+  const { plan, node } = await planned(options)
+  const text = kubeadmConfig(plan, node(0), { kubernetes: 'v1.37.2' })
+  const all = parseAllDocuments(text).map((document) => document.toJS() as Record<string, unknown>)
+  return Object.fromEntries(all.map((document) => [document['kind'] as string, document]))
+}
+
+describe('the configuration for kubeadm init', () => {
+  test('has what the specification says', async () => {
+    const { InitConfiguration, ClusterConfiguration, KubeletConfiguration, KubeProxyConfiguration } =
+      await documents({
+        networking: { podSubnet: '10.1.0.0/16', serviceSubnet: '10.2.0.0/16', kubeProxyMode: 'nftables' },
+        featureGates: { A: true, B: false },
+        runtimeConfig: { 'api/alpha': 'true' },
+      })
+    expect(InitConfiguration).toMatchObject({
+      localAPIEndpoint: { advertiseAddress: '172.28.9.3', bindPort: 6443 },
+      nodeRegistration: {
+        name: 'a-control-plane',
+        kubeletExtraArgs: [{ name: 'node-ip', value: '172.28.9.3' }],
+      },
+    })
+    const gates = { name: 'feature-gates', value: 'A=true,B=false' }
+    expect(ClusterConfiguration).toMatchObject({
+      kubernetesVersion: 'v1.37.2',
+      clusterName: 'a',
+      networking: { podSubnet: '10.1.0.0/16', serviceSubnet: '10.2.0.0/16' },
+      apiServer: { extraArgs: [gates, { name: 'runtime-config', value: 'api/alpha=true' }] },
+      scheduler: { extraArgs: [gates] },
+    })
+    expect(KubeletConfiguration).toMatchObject({ featureGates: { A: true, B: false } })
+    expect(KubeProxyConfiguration).toMatchObject({ mode: 'nftables', featureGates: { A: true, B: false } })
+  })
+
+  test('leaves kube-proxy out when asked to', async () => {
+    const { InitConfiguration } = await documents({ networking: { kubeProxyMode: 'none' } })
+    expect(InitConfiguration).toMatchObject({ skipPhases: ['addon/kube-proxy'] })
+  })
+
+  test('merge patches: objects merge, lists are replaced, null removes; the node comes after the cluster', async () => {
+    const { ClusterConfiguration, KubeProxyConfiguration } = await documents({
+      kubeadmConfigPatches: [
+        'kind: ClusterConfiguration\nnetworking: {dnsDomain: of.cluster}\nscheduler: {extraArgs: [{name: v, value: "1"}]}\n',
+        'kind: KubeProxyConfiguration\niptables: null\n',
+      ],
+      nodes: [{ kubeadmConfigPatches: ['kind: ClusterConfiguration\nnetworking: {dnsDomain: of.node}\n'] }],
+    })
+    expect(ClusterConfiguration).toMatchObject({
+      networking: { podSubnet: '10.244.0.0/16', dnsDomain: 'of.node' },
+      scheduler: { extraArgs: [{ name: 'v', value: '1' }] },
+    })
+    expect(KubeProxyConfiguration).not.toHaveProperty('iptables')
+  })
+
+  test("a patch with kubeadm's older map of flags merges with the list", async () => {
+    const { ClusterConfiguration } = await documents({
+      featureGates: { A: true },
+      kubeadmConfigPatches: [
+        'kind: ClusterConfiguration\napiVersion: kubeadm.k8s.io/v1beta3\napiServer:\n  extraArgs: {event-ttl: 2h, v: 4, feature-gates: null}\n',
+      ],
+    })
+    expect(ClusterConfiguration).toMatchObject({
+      apiVersion: 'kubeadm.k8s.io/v1beta4',
+      apiServer: {
+        extraArgs: [
+          { name: 'event-ttl', value: '2h' },
+          { name: 'v', value: '4' },
+        ],
+      },
+    })
+  })
+
+  test('a patch for certificate names keeps those that mayfly itself needs', async () => {
+    const { ClusterConfiguration } = await documents({
+      kubeadmConfigPatches: ['kind: ClusterConfiguration\napiServer: {certSANs: [api.example, localhost]}\n'],
+    })
+    expect(ClusterConfiguration).toHaveProperty('apiServer.certSANs', [
+      'localhost',
+      '127.0.0.1',
+      '::1',
+      'api.example',
+    ])
+  })
+
+  test('JSON patches apply to the kind and, where given, the version', async () => {
+    const set = (path: string, value: unknown) => [{ op: 'add' as const, path, value }]
+    const { KubeletConfiguration } = await documents({
+      kubeadmConfigPatchesJSON6902: [
+        { kind: 'KubeletConfiguration', patch: set('/maxPods', 5) },
+        {
+          group: 'kubelet.config.k8s.io',
+          version: 'v1beta1',
+          kind: 'KubeletConfiguration',
+          patch: set('/podPidsLimit', 6),
+        },
+        {
+          group: 'kubelet.config.k8s.io',
+          version: 'v1',
+          kind: 'KubeletConfiguration',
+          patch: set('/registryBurst', 7),
+        },
+      ],
+    })
+    expect(KubeletConfiguration).toMatchObject({ maxPods: 5, podPidsLimit: 6 })
+    expect(KubeletConfiguration).not.toHaveProperty('registryBurst')
+  })
+
+  test('a JSON patch that does not apply is an error that shows the document', async () => {
+    const options: ClusterOptions = {
+      kubeadmConfigPatchesJSON6902: [
+        { kind: 'KubeProxyConfiguration', patch: [{ op: 'replace', path: '/no/such', value: 1 }] },
+      ],
+    }
+    await expect(documents(options)).rejects.toMatchObject({
+      code: 'CONFIG_INVALID',
+      message: expect.stringContaining('KubeProxyConfiguration'),
+      output: expect.stringContaining('conntrack'),
+    })
+  })
+
+  test("a node's own KubeletConfiguration stays out: kubeadm would give it to every node", async () => {
+    const { KubeletConfiguration } = await documents({
+      nodes: [{ kubeadmConfigPatches: ['kind: KubeletConfiguration\nmaxPods: 5\n'] }],
+    })
+    expect(KubeletConfiguration).not.toHaveProperty('maxPods')
+  })
+})
+
+describe('nodes that are restored', () => {
+  const init =
+    'kind: InitConfiguration\nnodeRegistration:\n  kubeletExtraArgs: {node-labels: "a=1,b=", v: 2}\n'
+  const join = 'kind: JoinConfiguration\nnodeRegistration:\n  taints: []\n'
+
+  test('InitConfiguration is for the first control plane, JoinConfiguration for the others', async () => {
+    const { plan, node } = await planned({
+      nodes: ['worker', 'control-plane', 'control-plane'],
+      kubeadmConfigPatches: [init, join],
+    })
+    expect(nodeRegistration(plan, node(1))).toEqual({
+      kubeletArguments: [
+        { name: 'node-ip', value: '172.28.9.4' },
+        { name: 'node-labels', value: 'a=1,b=' },
+        { name: 'v', value: '2' },
+      ],
+      labels: { a: '1', b: '' },
+      taints: undefined,
+    })
+    for (const other of [node(0), node(2)]) {
+      expect(nodeRegistration(plan, other)).toMatchObject({ labels: {}, taints: [] })
+    }
+  })
+
+  test("taints of the kubelet's flag", async () => {
+    const { plan, node } = await planned({
+      kubeadmConfigPatches: [
+        'kind: InitConfiguration\nnodeRegistration:\n  kubeletExtraArgs: {register-with-taints: "a=1:NoSchedule,b:NoExecute"}\n',
+      ],
+    })
+    expect(nodeRegistration(plan, node(0)).taints).toEqual([
+      { key: 'a', value: '1', effect: 'NoSchedule' },
+      { key: 'b', effect: 'NoExecute' },
+    ])
+  })
+
+  test('names for certificates', async () => {
+    expect(certificateSettings((await planned()).plan)).toMatchObject({ dnsDomain: 'cluster.local' })
+    const { plan } = await planned({
+      nodes: [
+        'worker',
+        {
+          kubeadmConfigPatches: [
+            'kind: ClusterConfiguration\napiServer: {certSANs: [a.example]}\nnetworking: {dnsDomain: b.test}\n',
+          ],
+        },
+      ],
+    })
+    expect(certificateSettings(plan)).toEqual({ certSans: ['a.example'], dnsDomain: 'b.test' })
+  })
+
+  test("the kubelet's configuration of one node", async () => {
+    const patched = async (node: NodeOptions) => {
+      const { spec } = (await planned({ nodes: [node] })).node(0)
+      return { has: hasOwnKubeletConfiguration(spec), spec }
+    }
+    const merged = await patched({ kubeadmConfigPatches: [init, 'kind: KubeletConfiguration\nmaxPods: 5\n'] })
+    const ofCluster =
+      'apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\nmaxPods: 110\nfailSwapOn: false\n'
+    expect(merged.has).toBe(true)
+    expect(parse(nodeKubeletConfiguration(ofCluster, merged.spec))).toEqual({
+      apiVersion: 'kubelet.config.k8s.io/v1beta1',
+      kind: 'KubeletConfiguration',
+      maxPods: 5,
+      failSwapOn: false,
+    })
+    expect((await patched({ kubeadmConfigPatches: [init] })).has).toBe(false)
+    expect(
+      (await patched({ kubeadmConfigPatchesJSON6902: [{ kind: 'KubeletConfiguration', patch: [] }] })).has,
+    ).toBe(true)
+  })
+})
+
+describe('static pods as templates', () => {
+  const from = { name: 'a-control-plane', address: '172.28.9.3', cluster: 'a' }
+  const template = (command: string[], name = 'kube-controller-manager') =>
+    parse(
+      staticPodTemplate(
+        JSON.stringify({
+          metadata: { name },
+          spec: { containers: [{ command, startupProbe: {}, readinessProbe: { periodSeconds: 9 } }] },
+        }),
+        from,
+      ),
+    ).spec.containers[0] as { command: string[] }
+
+  test('what differs between clusters becomes a placeholder', () => {
+    expect(
+      template([
+        '--cluster-name=a',
+        '--leader-elect=true',
+        '--advertise-address=172.28.9.3',
+        '--listen=https://172.28.9.3:2379,https://172.28.9.33:1',
+        '--name=a-control-plane',
+        '--initial-cluster=a-control-plane=https://172.28.9.3:2380',
+      ]).command,
+    ).toEqual([
+      '--cluster-name=@CLUSTER_NAME@',
+      '--leader-elect=@LEADER_ELECTION@',
+      '--advertise-address=@NODE_ADDRESS@',
+      '--listen=https://@NODE_ADDRESS@:2379,https://172.28.9.33:1',
+      '--name=@NODE_NAME@',
+      '--initial-cluster=@ETCD_CLUSTER@',
+    ])
+  })
+
+  test('probes look early, and etcd does not wait for the disk', () => {
+    expect(template(['etcd'], 'etcd')).toEqual({
+      command: ['etcd', '--unsafe-no-fsync=true'],
+      readinessProbe: { periodSeconds: 1, initialDelaySeconds: 0 },
+    })
+  })
+})
