@@ -1,4 +1,5 @@
 import { fileURLToPath } from 'node:url'
+import type {} from 'vitest/config'
 import type { Vite } from 'vitest/node'
 import type { MayflyOptions } from '../session/index.ts'
 import './provided-context.ts'
