@@ -134,7 +134,7 @@ async function checkoutVersion(dir: string): Promise<string | undefined> {
 }
 
 /** The folder with Kubernetes' own sources: the checkout, or the main module in Go's module cache. */
-export async function kubernetesFolder(source: KubernetesSource, context: CompileContext): Promise<string> {
+async function kubernetesFolder(source: KubernetesSource, context: CompileContext): Promise<string> {
   if (source.kind === 'checkout') return source.dir
   const cwd = join(context.sources, 'kubernetes')
   const listed = await run('go', ['mod', 'download', '-json', `k8s.io/kubernetes@${source.version}`], { cwd })

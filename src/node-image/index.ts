@@ -69,7 +69,7 @@ export interface NodeImage {
 }
 
 /** The folder with the recipe, in a checkout and in the published package alike. */
-export function recipeFolder(): string {
+function recipeFolder(): string {
   return join(dirname(fileURLToPath(import.meta.url)), '../../node-image')
 }
 
