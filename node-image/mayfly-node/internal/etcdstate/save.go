@@ -17,10 +17,11 @@ import (
 	"go.uber.org/zap"
 )
 
-const (
-	pkiDir   = "/etc/kubernetes/pki/etcd/"
-	endpoint = "https://127.0.0.1:2379"
-)
+const pkiDir = "/etc/kubernetes/pki/etcd/"
+
+// endpoints are where etcd listens on its own node: kubeadm takes the loopback
+// address of the cluster's primary family, and the client the one that answers.
+var endpoints = []string{"https://127.0.0.1:2379", "https://[::1]:2379"}
 
 // saveRequest is what `state-save` reads from standard input.
 type saveRequest struct {
@@ -79,7 +80,7 @@ func Connect() (*clientv3.Client, error) {
 		return nil, errors.New(pkiDir + "ca.crt has no certificate")
 	}
 	return clientv3.New(clientv3.Config{
-		Endpoints:   []string{endpoint},
+		Endpoints:   endpoints,
 		DialTimeout: 5 * time.Second,
 		Logger:      zap.NewNop(),
 		TLS:         &tls.Config{Certificates: []tls.Certificate{certificate}, RootCAs: authorities},
