@@ -1,0 +1,46 @@
+import { applyAll, execInPod, type Kube, type KubeObject, waitFor } from '../../src/kube/index.ts'
+
+/** On every node of every cluster: busybox, with httpd, wget, nc and nslookup. */
+export const busybox = 'docker.io/mayfly/local-path-helper:v1'
+
+const limits = { timeoutMs: 60_000 }
+
+/** A pod that serves its own name over HTTP on port 8080, on a node of choice. */
+export function webPod(name: string, nodeName?: string): KubeObject {
+  return {
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: { name, namespace: 'default', labels: { app: name } },
+    spec: {
+      ...(nodeName && { nodeName }),
+      terminationGracePeriodSeconds: 0,
+      containers: [
+        {
+          name: 'web',
+          image: busybox,
+          imagePullPolicy: 'IfNotPresent',
+          command: ['sh', '-c', 'mkdir -p /www && hostname > /www/index.html && httpd -f -p 8080 -h /www'],
+          readinessProbe: { tcpSocket: { port: 8080 }, periodSeconds: 1 },
+        },
+      ],
+    },
+  }
+}
+
+/** Applies objects and waits until the pods among them are Ready. */
+export async function run(kube: Kube, ...objects: KubeObject[]): Promise<void> {
+  await applyAll(kube, objects, limits)
+  for (const object of objects.filter(({ kind }) => kind === 'Pod')) {
+    await waitFor(kube, object, { condition: 'Ready' }, limits)
+  }
+}
+
+/** Runs a command in a pod of namespace `default`. */
+export async function inPod(
+  kube: Kube,
+  name: string,
+  ...argv: string[]
+): Promise<{ exitCode: number; stdout: string; stderr: string }> {
+  const { exitCode, stdout, stderr } = await execInPod(kube, { name, namespace: 'default' }, argv)
+  return { exitCode, stdout: stdout.trim(), stderr: stderr.trim() }
+}
