@@ -1,0 +1,66 @@
+import type { expect as jestExpect } from '@jest/globals'
+import type { Kube } from '../kube/index.ts'
+import type {
+  Consistently,
+  Eventually,
+  KubeMatchers,
+  MayflyContext,
+  ObjectHandle,
+  TestCluster,
+  TestNamespace,
+} from '../session/worker.ts'
+
+/**
+ * What a test is given.
+ *
+ * @public
+ */
+export interface MayflyFixtures {
+  cluster: TestCluster
+  /** A connection to the API server, with the typed clients of `@kubernetes/client-node`. */
+  kube: Kube
+  /** A namespace of the test's own. */
+  namespace: TestNamespace
+  eventually: Eventually
+  consistently: Consistently
+  /** Fires when the test is over or has timed out. */
+  signal: AbortSignal
+}
+
+/** A test with a namespace of its own; else as Jest's `test`. */
+export type MayflyTestCall = (
+  name: string,
+  run: (fixtures: MayflyFixtures) => unknown,
+  timeoutMs?: number,
+) => void
+
+/** Jest's `test`, with a cluster. */
+export interface MayflyTest extends MayflyTestCall {
+  only: MayflyTestCall
+  skip: MayflyTestCall
+  failing: MayflyTestCall
+}
+
+/** What `expect` offers for an object of the cluster. */
+export type KubeAssertion = KubeMatchers & { not: KubeMatchers }
+
+/** Jest's `expect`, with matchers for `namespace.deployment('web')` and its like. */
+export type MayflyExpect = ((handle: ObjectHandle<never> | ObjectHandle) => KubeAssertion) & typeof jestExpect
+
+/**
+ * What `mayfly/jest/test` exports.
+ *
+ * @public
+ */
+export interface JestHelpers {
+  test: MayflyTest
+  it: MayflyTest
+  expect: MayflyExpect
+  cluster: TestCluster
+  kube: Kube
+  mayfly: MayflyContext
+  kubeconfig: string
+}
+
+/** Where the test environment leaves them for test files. */
+export const helpersGlobal = '__MAYFLY__'
