@@ -31,6 +31,7 @@ import {
   saveSnapshot,
   snapshotDir,
 } from './bake.ts'
+import { withComplaints } from './complaints.ts'
 import { type NodeSurroundings, nodeContainer } from './containers.ts'
 import { loadBalancerName, startLoadBalancer, startOnFreePort } from './entry.ts'
 import { createClusterNetwork } from './network.ts'
@@ -102,13 +103,23 @@ export async function bootCluster(spec: ClusterSpec, options: BootOptions): Prom
   const { kube, kubeconfig } = await progress.step('Start the control plane', () =>
     whileNodesRun(engine, plan, options, async (limits) => {
       const connection = await connect(engine, plan, authorities)
-      await waitForApiServer(connection.kube, limits)
+      const names = controlPlanes(plan.nodes).map((node) => node.spec.name)
+      await withComplaints(
+        engine,
+        () => names,
+        () => waitForApiServer(connection.kube, limits),
+      )
       return connection
     }),
   )
   await progress.step('Wait until the cluster is usable', () =>
     whileNodesRun(engine, plan, options, async (limits) => {
-      await waitForPodsAndNodes(kube, plan, limits)
+      await withComplaints(
+        engine,
+        ({ message }) =>
+          plan.nodes.map((node) => node.spec.name).filter((name) => message.includes(`node ${name} `)),
+        () => waitForPodsAndNodes(kube, plan, limits),
+      )
       if (!spec.networking.disableDefaultCNI) await waitForDns(engine, plan, limits)
     }),
   )
@@ -165,7 +176,9 @@ async function nodeImageFacts(engine: Engine, { nodes }: ClusterSpec): Promise<N
 }
 
 async function imageFacts(engine: Engine, image: string): Promise<NodeImageFacts> {
-  const found = await inspectImage(engine, image)
+  const found = await inspectImage(engine, image).catch((thrown: unknown) => {
+    if (engineStatus(thrown) !== 404) throw thrown
+  })
   if (!found) {
     throw new MayflyError('NODE_IMAGE_MISSING', `${engine.describe()} has no image "${image}"`, {
       hint: 'Build it with `npx mayfly build node-image`, or name another node image',
@@ -272,7 +285,11 @@ async function bake(
     const limits = { timeoutMs, signal }
     await whileNodesRun(engine, plan, limits, async (waiting) => {
       await waitForInit(engine, container.name, waiting)
-      await initWithKubeadm(engine, plan, planned, { kubernetes: image.kubernetes }, waiting)
+      await withComplaints(
+        engine,
+        () => [container.name],
+        () => initWithKubeadm(engine, plan, planned, { kubernetes: image.kubernetes }, waiting),
+      )
     })
     using kube = await connectThroughNode(engine, plan, container.name)
     await installAddons(engine, plan, planned, kube)
