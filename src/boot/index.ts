@@ -61,6 +61,11 @@ export interface BootOptions extends WaitLimits {
   engine: Engine
   labels: Labels
   progress: Progress
+  /**
+   * Runs beside the rest of the boot as soon as the nodes' containers run; the boot ends when this has ended, and fails
+   * when this fails. Its signal fires when the boot fails.
+   */
+  onNodesStarted?: ((nodes: readonly string[], signal: AbortSignal) => Promise<void>) | undefined
 }
 
 /** A cluster that runs. */
@@ -100,7 +105,26 @@ export async function bootCluster(spec: ClusterSpec, options: BootOptions): Prom
   const surroundings: NodeSurroundings = { engine, privilege, labels: options.labels, network: network.name }
   const count = spec.nodes.length === 1 ? 'the node' : `${spec.nodes.length} nodes`
   await progress.step(`Start ${count}`, () => startNodes(plan, snapshot, authorities, surroundings))
-  const { kube, kubeconfig } = await progress.step('Start the control plane', () =>
+  const { kube, kubeconfig } = await beside(
+    (limits) => bringUp(plan, authorities, { ...options, ...limits }),
+    ({ signal }) =>
+      options.onNodesStarted?.(
+        plan.nodes.map((node) => node.spec.name),
+        signal,
+      ),
+    options,
+  )
+  return { plan, kubeconfig, kube, authorities, snapshot }
+}
+
+/** Waits for a cluster whose containers run. */
+async function bringUp(
+  plan: ClusterPlan,
+  authorities: ClusterAuthorities,
+  options: BootOptions,
+): Promise<{ kube: Kube; kubeconfig: string }> {
+  const { engine, progress } = options
+  const connection = await progress.step('Start the control plane', () =>
     whileNodesRun(engine, plan, options, async (limits) => {
       const connection = await connect(engine, plan, authorities)
       const names = controlPlanes(plan.nodes).map((node) => node.spec.name)
@@ -118,12 +142,35 @@ export async function bootCluster(spec: ClusterSpec, options: BootOptions): Prom
         engine,
         ({ message }) =>
           plan.nodes.map((node) => node.spec.name).filter((name) => message.includes(`node ${name} `)),
-        () => waitForPodsAndNodes(kube, plan, limits),
+        () => waitForPodsAndNodes(connection.kube, plan, limits),
       )
-      if (!spec.networking.disableDefaultCNI) await waitForDns(engine, plan, limits)
+      if (!plan.spec.networking.disableDefaultCNI) await waitForDns(engine, plan, limits)
     }),
   )
-  return { plan, kubeconfig, kube, authorities, snapshot }
+  return connection
+}
+
+/** Runs two things side by side. When one fails, the other is aborted, and the failure is told when both have ended. */
+async function beside<T>(
+  first: (limits: { signal: AbortSignal }) => Promise<T>,
+  second: (limits: { signal: AbortSignal }) => Promise<void> | undefined,
+  { signal }: { signal?: AbortSignal | undefined },
+): Promise<T> {
+  const stop = new AbortController()
+  const limits = { signal: signal ? AbortSignal.any([signal, stop.signal]) : stop.signal }
+  let failure: { thrown: unknown } | undefined
+  const guarded = async <R>(work: () => Promise<R>): Promise<R | undefined> => {
+    try {
+      return await work()
+    } catch (thrown) {
+      failure ??= { thrown }
+      stop.abort(thrown)
+      return undefined
+    }
+  }
+  const [result] = await Promise.all([guarded(() => first(limits)), guarded(async () => second(limits))])
+  if (failure) throw failure.thrown
+  return result as T
 }
 
 /** The name or address of the control plane for whoever is in the cluster's network. */

@@ -38,9 +38,25 @@ export interface CreateClusterOptions extends ClusterOptions {
   progress?: ProgressMode
   /** Gets every step as it starts and ends, whatever is shown. */
   onProgress?: (event: StepEvent) => void
+  /**
+   * Runs beside the rest of the boot as soon as the nodes' containers run, to load images for instance. The cluster is
+   * usable when this has ended, and is not made when this fails. The signal fires when the boot fails.
+   *
+   * @internal
+   */
+  onNodesStarted?: (nodes: readonly string[], signal: AbortSignal, progress: Progress) => Promise<void>
 }
 
-const ownFields = ['timeoutMs', 'signal', 'keep', 'ttlMs', 'retain', 'progress', 'onProgress'] as const
+const ownFields = [
+  'timeoutMs',
+  'signal',
+  'keep',
+  'ttlMs',
+  'retain',
+  'progress',
+  'onProgress',
+  'onNodesStarted',
+] as const
 
 /** Time for a cluster to become usable, in milliseconds. Generous: only a broken boot takes it. */
 const defaultTimeoutMs = 180_000
@@ -72,7 +88,15 @@ export async function createCluster(options: CreateClusterOptions = {}): Promise
   }
   const labels = ownership(spec.name, { ttlMs, keep })
   try {
-    const booted = await bootCluster(spec, { engine, labels, progress, timeoutMs, signal })
+    const { onNodesStarted } = options
+    const booted = await bootCluster(spec, {
+      engine,
+      labels,
+      progress,
+      timeoutMs,
+      signal,
+      onNodesStarted: onNodesStarted && ((nodes, limit) => onNodesStarted(nodes, limit, progress)),
+    })
     await writeTrace(spec.name, progress.events)
     const { plan, snapshot, kubeconfig, kube } = booted
     await writeRecord(engine, { plan, snapshot })

@@ -9,7 +9,8 @@ import type { ManifestSource } from '../kube/index.ts'
  *
  * @public
  */
-export interface MayflyOptions extends Omit<CreateClusterOptions, 'signal' | 'onProgress' | 'keep'> {
+export interface MayflyOptions
+  extends Omit<CreateClusterOptions, 'signal' | 'onProgress' | 'onNodesStarted' | 'keep'> {
   /**
    * Images that every node has before the first test: references of the container engine, tar archives, or folders to
    * build, `{ build: 'app', tag: 'app:dev' }`. Paths start from the project's root.
@@ -32,7 +33,7 @@ export interface MayflyOptions extends Omit<CreateClusterOptions, 'signal' | 'on
 export interface SessionPlan {
   key: string
   root: string
-  cluster: Omit<CreateClusterOptions, 'signal' | 'onProgress' | 'keep'>
+  cluster: Omit<CreateClusterOptions, 'signal' | 'onProgress' | 'onNodesStarted' | 'keep'>
   images: ImageSource[]
   manifests: ManifestSource[]
   manifestsTimeoutMs: number

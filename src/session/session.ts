@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { type Cluster, createCluster } from '../cluster/index.ts'
-import { connectEngine, type Engine } from '../engine/index.ts'
+import { connectEngine } from '../engine/index.ts'
 import { type ImageLoadReport, loadImages, nodeReference } from '../images/index.ts'
 import { applyAll, type KubeObject, loadManifests, nameOf, patch, waitAvailable } from '../kube/index.ts'
 import { createProgress, type Progress } from '../progress/index.ts'
@@ -23,22 +23,27 @@ export interface Session {
  */
 export async function openSession(plan: SessionPlan): Promise<Session> {
   const progress = createProgress({ mode: plan.cluster.progress })
-  // A manifest that cannot be read should be known before a cluster is made for it.
-  const loading = loadManifests(plan.manifests, { cwd: plan.root })
-  loading.catch(() => undefined)
-  const isLazy = plan.manifests.some((source) => typeof source === 'function')
-  if (!isLazy) await loading
-  const cluster = await createCluster(plan.cluster)
+  // A manifest that cannot be read should be known before a cluster is made for it; a function may need the cluster's images.
+  if (!plan.manifests.some((source) => typeof source === 'function')) {
+    await loadManifests(plan.manifests, { cwd: plan.root })
+  }
+  let images: ImageLoadReport | undefined
+  const cluster = await createCluster({
+    ...plan.cluster,
+    onNodesStarted: async (nodes, signal, progress) => {
+      images = await loadPlanned(plan, nodes, progress, signal)
+    },
+  })
   try {
-    const engine = plan.images.length > 0 ? await connectEngine() : undefined
     const contents = new Map<string, string>()
-    const bring = () => bringAll(plan, { cluster, engine, contents, progress })
-    const { images, objects } = await bring()
+    const target = { cluster, contents, progress }
+    const objects = await applyPlanned(plan, target)
     return {
       context: contextOf(plan, cluster, images, objects),
-      reload: async () => {
-        const { images, objects } = await bring()
-        await restartPods(cluster, images, objects, plan, progress)
+      async reload() {
+        const nodes = cluster.nodes.map(({ name }) => name)
+        const fresh = await loadPlanned(plan, nodes, progress)
+        await restartPods(cluster, fresh, await applyPlanned(plan, target), plan, progress)
       },
       close: () => progress.step(`Delete cluster ${cluster.name}`, () => cluster.delete()),
     }
@@ -48,25 +53,33 @@ export async function openSession(plan: SessionPlan): Promise<Session> {
   }
 }
 
+/** Starts as soon as nodes run, and is mostly done when the cluster is usable. */
+async function loadPlanned(
+  { images }: SessionPlan,
+  nodes: readonly string[],
+  progress: Progress,
+  signal?: AbortSignal,
+): Promise<ImageLoadReport | undefined> {
+  if (images.length === 0) return undefined
+  const engine = await connectEngine({ signal })
+  const targets = nodes.map((name) => ({ name, containerId: name }))
+  const step = images.length === 1 ? 'Load the image' : `Load ${images.length} images`
+  return progress.step(step, () => loadImages(engine, targets, images, { signal }))
+}
+
 interface Target {
   cluster: Cluster
-  engine: Engine | undefined
   /** What was last applied: a hash of each object's content by its name. */
   contents: Map<string, string>
   progress: Progress
 }
 
-async function bringAll(plan: SessionPlan, { cluster, engine, contents, progress }: Target) {
+/** Applies what changed since it was last applied, and returns all objects. */
+async function applyPlanned(
+  plan: SessionPlan,
+  { cluster, contents, progress }: Target,
+): Promise<KubeObject[]> {
   const objects = await loadManifests(plan.manifests, { cwd: plan.root })
-  const images = engine
-    ? await progress.step(
-        plan.images.length === 1 ? 'Load the image' : `Load ${plan.images.length} images`,
-        () => {
-          const nodes = cluster.nodes.map(({ name }) => ({ name, containerId: name }))
-          return loadImages(engine, nodes, plan.images)
-        },
-      )
-    : undefined
   const changed = objects.filter((object) => contents.get(nameOf(object)) !== contentOf(object))
   if (changed.length > 0) {
     await progress.step(`Apply ${changed.length} object${changed.length === 1 ? '' : 's'}`, async () => {
@@ -76,7 +89,7 @@ async function bringAll(plan: SessionPlan, { cluster, engine, contents, progress
     })
     for (const object of changed) contents.set(nameOf(object), contentOf(object))
   }
-  return { images, objects }
+  return objects
 }
 
 function contentOf(object: KubeObject): string {

@@ -3,7 +3,7 @@
  * by itself. Without the plugin, options come from `test.provide.mayflyOptions`, or as JSON from MAYFLY_OPTIONS.
  */
 import type { TestProject } from 'vitest/node'
-import { MayflyError, messageOf } from '../errors.ts'
+import { isMayflyError, MayflyError, messageOf } from '../errors.ts'
 import { acquireSession, type MayflyOptions, planSession, releaseSession } from '../session/index.ts'
 import './provided-context.ts'
 import { optionsOfPlugin } from './plugin-options.ts'
@@ -15,7 +15,9 @@ export default async function setup(project: TestProject): Promise<(() => Promis
   // Vitest runs this for a root project as well that only holds the others together.
   if (!project.vitest.projects.includes(project)) return undefined
   const plan = planSession(optionsOfPlugin(project) ?? plainOptions(project), project.config.root)
-  const session = await acquireSession(plan)
+  const session = await acquireSession(plan).catch((thrown: unknown) => {
+    throw readable(thrown)
+  })
   project.provide('kubeconfig', session.context.kubeconfig)
   project.provide('mayfly', session.context)
   project.onTestsRerun(() => session.reload())
@@ -31,4 +33,13 @@ function plainOptions(project: TestProject): MayflyOptions {
   } catch (thrown) {
     throw new MayflyError('CONFIG_INVALID', `MAYFLY_OPTIONS is no JSON: ${messageOf(thrown)}`)
   }
+}
+
+/** An error as Vitest should print it: its message has the reason, and the frames, causes and properties that Vitest adds are ours. */
+function readable(thrown: unknown): unknown {
+  if (!isMayflyError(thrown)) return thrown
+  const error = new Error(thrown.message)
+  error.name = `MayflyError ${thrown.code}`
+  error.stack = `${error.name}: ${error.message}`
+  return error
 }
