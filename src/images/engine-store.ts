@@ -38,8 +38,8 @@ export function engineStoreMounts(
     source,
     target,
     readOnly: true,
+    // No propagation said: Docker insists on its own choice below its data directory.
     nonRecursive: true,
-    propagation: 'rprivate',
   })
   return {
     mounts: [

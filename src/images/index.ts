@@ -131,7 +131,7 @@ export async function loadImages(
       for (const image of images) progress.get(image)?.set(node.name, 'loaded')
     }
   }
-  if (failures.size > 0) throw summarize(failures, nodes.length)
+  if (failures.size > 0) throw summarize(failures, nodes)
   return {
     images: await Promise.all(
       images.map(async (image) => {
@@ -282,14 +282,18 @@ function reportOn(
   }
 }
 
-function summarize(failures: Map<string, MayflyError>, nodes: number): MayflyError {
-  const all = [...failures.values()]
+function summarize(failures: Map<string, MayflyError>, nodes: readonly ImageNode[]): MayflyError {
+  const all = nodes.flatMap(({ name }) => failures.get(name) ?? [])
   const [first] = all
   if (all.length === 1 && first) return first
   const cause = new AggregateError(all, 'every node that failed')
-  return new MayflyError('IMAGE_LOAD_FAILED', `Can't load images into ${all.length} of ${nodes} nodes`, {
-    cause,
-    output: all.map(({ message }) => message).join('\n'),
-    ...(first?.hint && { hint: first.hint }),
-  })
+  return new MayflyError(
+    'IMAGE_LOAD_FAILED',
+    `Can't load images into ${all.length} of ${nodes.length} nodes`,
+    {
+      cause,
+      output: all.map(({ message }) => message).join('\n'),
+      ...(first?.hint && { hint: first.hint }),
+    },
+  )
 }

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import {
   type Engine,
   type ExecResult,
@@ -48,6 +49,7 @@ export interface Registration {
 const program = 'mayfly-node'
 const ctr = ['ctr', '--namespace', 'k8s.io']
 const containerdDeadlineMs = 60_000
+const collectDeadlineMs = 30_000
 
 /**
  * Looks at a node's container.
@@ -142,6 +144,26 @@ export async function nameImages(
   const { present } = await askCtr(engine, node, images, signal)
   const unknown = images.find((_, at) => !present[at])
   if (unknown) throw loadFailed(node, `\`ctr images import\` succeeded, and "${unknown.label}" is not there`)
+}
+
+/**
+ * Removes what an import by `ctr` that failed left. containerd does that only after many more changes, or when a lease
+ * is deleted in a way that waits for it.
+ */
+export async function collectLeftovers(engine: Engine, { containerId }: NodeView): Promise<void> {
+  const lease = `mayfly-${randomUUID()}`
+  const limits = { timeoutMs: collectDeadlineMs }
+  // A node that is gone has nothing left, and the failure that led here is what counts.
+  const { exitCode } = await exec(
+    engine,
+    containerId,
+    [...ctr, 'leases', 'create', '--id', lease],
+    limits,
+  ).catch(() => ({ exitCode: 1 }))
+  if (exitCode !== 0) return
+  await exec(engine, containerId, [...ctr, 'leases', 'delete', '--sync', lease], limits).catch(
+    () => undefined,
+  )
 }
 
 /** The error for a node that an image could not be loaded into. */

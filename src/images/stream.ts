@@ -5,7 +5,14 @@ import type { Engine, RunningExec } from '../engine/index.ts'
 import { MayflyError, messageOf } from '../errors.ts'
 import { deadline } from '../wait.ts'
 import { type ArchivedImage, imagesOf, type PassingEntry, readArchive, unreadable } from './archive.ts'
-import { loadFailed, type NodeView, nameImages, type Presence, startImport } from './nodes.ts'
+import {
+  collectLeftovers,
+  loadFailed,
+  type NodeView,
+  nameImages,
+  type Presence,
+  startImport,
+} from './nodes.ts'
 import type { WantedImage } from './sources.ts'
 
 /** A node that lacks some of the images, and what it has of them. */
@@ -51,6 +58,7 @@ interface Receiver extends Recipient {
   /** Settles when the import ends, for whatever reason. */
   ended: Promise<void>
   failure?: MayflyError
+  done?: true
   /** Ends the wait for this node to take more, while there is one. */
   release?: (() => void) | undefined
 }
@@ -109,6 +117,8 @@ export async function streamImages(
     throw thrown
   } finally {
     signal?.removeEventListener('abort', onAbort)
+    const left = receivers.filter(({ done, presence }) => !done && !presence.ours)
+    await Promise.all(left.map(({ node }) => collectLeftovers(engine, node)))
   }
 }
 
@@ -247,6 +257,7 @@ async function finish(engine: Engine, receiver: Receiver, signal: AbortSignal | 
     receiver.failure ??= loadFailed(receiver.node, `the import did not end within ${finishMs / 1000} s`)
     return cutOff(receiver)
   }
+  if (!receiver.failure) receiver.done = true
   if (receiver.failure || receiver.presence.ours) return
   await nameImages(engine, receiver.node, receiver.images, signal).catch((thrown: unknown) => {
     receiver.failure = asFailure(receiver.node, thrown)

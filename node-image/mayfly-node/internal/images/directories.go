@@ -167,3 +167,26 @@ func cloneAttributes(from, to string) error {
 	}
 	return copyAttributes(info, to)
 }
+
+// directorySize sums up a layer's files as Docker does for the size that it
+// keeps of one, so that an image's manifest is the same whichever way it came
+// (github.com/moby/moby, pkg/directory).
+func directorySize(dir string) (int64, error) {
+	var total int64
+	seen := map[uint64]bool{}
+	err := filepath.WalkDir(dir, func(_ string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		info, err := entry.Info()
+		if err != nil {
+			return err
+		}
+		if stat, ok := info.Sys().(*syscall.Stat_t); ok && !seen[stat.Ino] {
+			seen[stat.Ino] = true
+			total += info.Size()
+		}
+		return nil
+	})
+	return total, err
+}

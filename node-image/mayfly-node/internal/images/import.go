@@ -51,7 +51,7 @@ type plannedLayer struct {
 // into a directory of its own that becomes a snapshot at the end. Layers that
 // the node has may be left out. A failed import leaves the store as it was.
 func RunImport(ctx context.Context, _ []string) error {
-	err := withDaemon(ctx, func(ctx context.Context, d daemon) error {
+	return withDaemon(ctx, func(ctx context.Context, d daemon) error {
 		return withSpool(func(spool string) error {
 			received, plan, err := receive(ctx, os.Stdin, spool)
 			if err != nil {
@@ -62,10 +62,6 @@ func RunImport(ctx context.Context, _ []string) error {
 			})
 		})
 	})
-	if errors.Is(err, unix.ENOSPC) {
-		return fmt.Errorf("%w (%s)", err, room(containerdRoot))
-	}
-	return err
 }
 
 // unpacked is a layer that arrived.
@@ -99,7 +95,10 @@ func withSpool(use func(spool string) error) (err error) {
 		return err
 	}
 	defer lock.Close()
-	return use(spool)
+	if err = use(spool); errors.Is(err, unix.ENOSPC) {
+		return fmt.Errorf("%w (%s)", err, room(spool))
+	}
+	return err
 }
 
 func lockDirectory(dir string) (*os.File, error) {
@@ -156,8 +155,7 @@ func unpack(ctx context.Context, from io.Reader, dir string) (*unpacked, error) 
 	}
 	defer plain.Close()
 	digester := digest.Canonical.Digester()
-	counter := &countingWriter{to: digester.Hash()}
-	teed := io.TeeReader(plain, counter)
+	teed := io.TeeReader(plain, digester.Hash())
 	parents := implicitParents{}
 	_, err = archive.Apply(ctx, dir, teed, archive.WithConvertWhiteout(archive.OverlayConvertWhiteout), archive.WithFilter(parents.note))
 	if err != nil {
@@ -167,7 +165,11 @@ func unpack(ctx context.Context, from io.Reader, dir string) (*unpacked, error) 
 	if _, err := io.Copy(io.Discard, teed); err != nil {
 		return nil, err
 	}
-	return &unpacked{dir: dir, diffID: digester.Digest(), size: counter.written, implicit: parents.list()}, nil
+	size, err := directorySize(dir)
+	if err != nil {
+		return nil, err
+	}
+	return &unpacked{dir: dir, diffID: digester.Digest(), size: size, implicit: parents.list()}, nil
 }
 
 // build makes the images of a plan. Their records appear only when all are complete.
@@ -240,12 +242,12 @@ func (layer *unpacked) moveTo(snapshotDir string, lower []string) error {
 	return cloneDirectory(layer.dir, snapshotDir)
 }
 
-// room says how full the file system of a directory is.
-func room(dir string) string {
+// room says how full the file system of the spool is.
+func room(spool string) string {
 	var stat unix.Statfs_t
-	if err := unix.Statfs(dir, &stat); err != nil {
+	if err := unix.Statfs(spool, &stat); err != nil {
 		return err.Error()
 	}
 	size := uint64(stat.Bsize)
-	return fmt.Sprintf("%s has %d MiB in all, %d MiB free", dir, stat.Blocks*size>>20, stat.Bavail*size>>20)
+	return fmt.Sprintf("%s has %d MiB in all, %d MiB free", containerdRoot, stat.Blocks*size>>20, stat.Bavail*size>>20)
 }

@@ -56,12 +56,13 @@ type Store struct {
 	claim string
 }
 
-// Layer is one directory of an image and the digest and size of its
-// uncompressed tar stream. The stream itself is never stored.
+// Layer is one directory of an image and the digest of its uncompressed tar
+// stream. The stream itself is never stored.
 type Layer struct {
 	Dir    string
 	DiffID digest.Digest
-	Size   int64
+	// Size is only for show: of the stream, or of the files in it.
+	Size int64
 	// Entry is the name of the layer in the archive that it came in, if any.
 	Entry string
 }

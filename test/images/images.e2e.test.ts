@@ -1,0 +1,455 @@
+import { randomBytes, randomUUID } from 'node:crypto'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { Readable } from 'node:stream'
+import { gzipSync } from 'node:zlib'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import {
+  connectEngine,
+  type Engine,
+  execOrThrow,
+  inspectImage,
+  killContainer,
+  listContainers,
+  loadImage,
+  pauseContainer,
+  removeContainer,
+  removeImage,
+  tagImage,
+} from '../../src/engine/index.ts'
+import { holdRole, type ImageNode, loadImages } from '../../src/images/index.ts'
+import { label } from '../../src/reaper/index.ts'
+import { busyboxLayer, dockerArchive, type MadeImage, ociArchive, sha256, tar } from './made-images.ts'
+import { listedImages, type NodeOptions, runImage, startNode, storeOf } from './nodes.ts'
+
+const cluster = `mayfly-test-${randomUUID().slice(0, 8)}`
+const mebibyte = 2 ** 20
+let engine: Engine
+let folder: string
+let busybox: Buffer
+const made = new Set<string>()
+
+beforeAll(async () => {
+  engine = await connectEngine()
+  folder = await mkdtemp(join(tmpdir(), 'images-'))
+  busybox = await busyboxLayer()
+})
+afterAll(async () => {
+  for (const { id } of await listContainers(engine, { [label.cluster]: cluster }))
+    await removeContainer(engine, id)
+  for (const name of made) await removeImage(engine, name, { force: true })
+  await rm(folder, { recursive: true })
+})
+
+let count = 0
+const unique = (what: string) => `${cluster}/${what}:${++count}`
+
+/** Puts an image into the engine and returns its name. */
+async function inEngine(layers: Buffer[], more: Partial<MadeImage> = {}): Promise<string> {
+  const name = unique('app')
+  made.add(name)
+  await loadImage(engine, Readable.from([await dockerArchive([{ names: [name], layers, ...more }])]))
+  return name
+}
+async function inFile(content: Buffer, extension = 'tar'): Promise<string> {
+  const path = join(folder, `${++count}.${extension}`)
+  await writeFile(path, content)
+  return path
+}
+const file = (path: string, content: string | Uint8Array = randomBytes(64)) => tar([{ path, content }])
+const node = (options?: NodeOptions) => startNode(engine, cluster, `node-${++count}`, options)
+const full = (name: string) => `docker.io/${name}`
+
+describe('an image of the engine', () => {
+  test('is linked to where nodes see its store, and runs from its layers', async () => {
+    const nodes = await Promise.all([node(), node()])
+    const name = await inEngine([busybox, await file('data/greeting', 'hello')])
+
+    const report = await loadImages(engine, nodes, [name])
+
+    expect(report).toMatchObject({
+      bytes: 0,
+      images: [
+        {
+          label: name,
+          names: [full(name)],
+          nodes: { [nodes[0]?.name as string]: 'zero-copy', [nodes[1]?.name as string]: 'zero-copy' },
+          summary: `${name}: linked to the engine's own layers`,
+        },
+      ],
+    })
+    for (const each of nodes)
+      expect(await runImage(engine, each, full(name), 'cat', '/data/greeting')).toBe('hello')
+  })
+
+  test('is streamed where they do not, and says why', async () => {
+    const apart = await node({ shared: false })
+    const name = await inEngine([busybox, await file('data/greeting', 'hello')])
+
+    const { images, bytes } = await loadImages(engine, [apart], [name])
+
+    expect(images[0]?.nodes).toEqual({ [apart.name]: 'loaded' })
+    expect(images[0]?.summary).toMatch(
+      /streamed, 2\.\d MB \(node "node-\d+" does not see the engine's store\)/,
+    )
+    expect(bytes).toBeGreaterThan(busybox.length)
+    expect(await runImage(engine, apart, full(name), 'cat', '/data/greeting')).toBe('hello')
+  })
+
+  test('is not streamed when that is not wanted', async () => {
+    const apart = await node({ shared: false })
+    await expect(
+      loadImages(engine, [apart], [await inEngine([busybox])], { strategy: 'zero-copy' }),
+    ).rejects.toThrow(/without a copy: node "node-\d+" does not see the engine's store/)
+  })
+
+  test('looks the same to the runtime whichever way it came', async () => {
+    const [linked, streamed] = [await node(), await node({ shared: false })]
+    const name = await inEngine([busybox, await file('data/greeting')])
+    await loadImages(engine, [linked, streamed], [name])
+
+    const { Id } = await inspectImage(engine, name)
+    const listings = await Promise.all([linked, streamed].map((each) => listedImages(engine, each)))
+    expect(listings[0]?.[full(name)]).toMatch(/^sha256:/)
+    expect(listings[0]).toEqual(listings[1])
+    expect(Object.keys(listings[0] ?? {})).toContain(Id)
+    for (const each of [linked, streamed]) {
+      const seen = JSON.parse(await execOrThrow(engine, each.containerId, ['crictl', 'inspecti', name]))
+      expect(seen.status).toMatchObject({ id: Id, repoTags: [full(name)] })
+    }
+  })
+
+  test('that is there is only asked for, and gets the name that it lacks', async () => {
+    const there = await node()
+    const name = await inEngine([busybox, await file('data/greeting')])
+    const second = unique('alias')
+    made.add(second)
+    await tagImage(engine, name, second)
+    await loadImages(engine, [there], [name])
+
+    const again = await loadImages(engine, [there], [name, second])
+
+    expect(again.images).toMatchObject([
+      { label: `${name}, ${second}`, nodes: { [there.name]: 'present' }, bytes: 0 },
+    ])
+    const listed = await listedImages(engine, there)
+    expect(listed[full(second)]).toBe(listed[full(name)])
+  })
+
+  test('can be named by its id, and a name moves on to the next build', async () => {
+    const there = await node()
+    const name = await inEngine([busybox, await file('data/version', 'one')])
+    const { Id } = await inspectImage(engine, name)
+    await loadImages(engine, [there], [Id.slice(7, 19)])
+    expect(await runImage(engine, there, full(name), 'cat', '/data/version')).toBe('one')
+
+    const next = await inEngine([busybox, await file('data/version', 'two')])
+    await tagImage(engine, next, name)
+    await loadImages(engine, [there], [name])
+    expect(await runImage(engine, there, full(name), 'cat', '/data/version')).toBe('two')
+  })
+
+  test('that is missing is told with those of nearly its name', async () => {
+    const name = await inEngine([busybox])
+    await expect(loadImages(engine, [await node()], [name.replace('/app', '/apb')])).rejects.toMatchObject({
+      code: 'IMAGE_NOT_FOUND',
+      message: expect.stringContaining(`did you mean "${name}"`),
+    })
+  })
+
+  test('for another architecture is refused before any node is touched', async () => {
+    const name = await inEngine([busybox], { architecture: 's390x' })
+    await expect(loadImages(engine, [await node()], [name])).rejects.toMatchObject({
+      code: 'IMAGE_WRONG_PLATFORM',
+      message: expect.stringMatching(/is for linux\/s390x, and the nodes are linux\//),
+    })
+  })
+})
+
+describe('layers', () => {
+  for (const shared of [true, false]) {
+    test(`that delete and replace files do so ${shared ? 'in place' : 'after a stream'}`, async () => {
+      const there = await node({ shared })
+      const name = await inEngine([
+        busybox,
+        await tar([
+          { path: 'data', directory: true },
+          { path: 'data/deleted', content: 'x' },
+          { path: 'data/kept', content: 'x' },
+          { path: 'emptied', directory: true },
+          { path: 'emptied/old', content: 'x' },
+        ]),
+        await tar([
+          { path: 'data/.wh.deleted' },
+          { path: 'emptied', directory: true },
+          { path: 'emptied/.wh..wh..opq' },
+          { path: 'emptied/new', content: 'x' },
+        ]),
+      ])
+      await loadImages(engine, [there], [name])
+      expect(await runImage(engine, there, full(name), 'ls', '/data', '/emptied')).toBe(
+        '/data:\nkept\n\n/emptied:\nnew\n',
+      )
+    })
+  }
+
+  test('that leave out a directory leave it as the layers below made it', async () => {
+    const apart = await node({ shared: false })
+    const layers = [
+      busybox,
+      await tar([{ path: 'private', directory: true, mode: 0o700, uid: 1234 }]),
+      await tar([{ path: 'private/key', content: 'x' }]),
+    ]
+    const name = unique('implicit')
+    await loadImages(engine, [apart], [await inFile(await dockerArchive([{ names: [name], layers }]))])
+    expect(await runImage(engine, apart, full(name), 'stat', '-c', '%a %u', '/private')).toBe('700 1234\n')
+  })
+
+  test('that a node has are not sent again, wherever in the image they lie', async () => {
+    const apart = await node({ shared: false })
+    const big = await file('data/big', randomBytes(4 * mebibyte))
+    const [small, other] = [await file('data/small', 'small'), await file('data/other', 'other')]
+    const first = await inEngine([busybox, big, small])
+    await loadImages(engine, [apart], [first])
+
+    const changedTop = await inEngine([busybox, big, other])
+    const top = await loadImages(engine, [apart], [changedTop])
+    expect(top.bytes).toBeLessThan(mebibyte)
+    expect(await runImage(engine, apart, full(changedTop), 'ls', '/data')).toBe('big\nother\n')
+
+    const changedMiddle = unique('app')
+    const archive = await inFile(
+      await dockerArchive([{ names: [changedMiddle], layers: [busybox, other, big] }]),
+    )
+    const middle = await loadImages(engine, [apart], [archive])
+    expect(middle.bytes).toBe(0)
+    expect(await runImage(engine, apart, full(changedMiddle), 'sha256sum', '/data/big')).toBe(
+      await runImage(engine, apart, full(first), 'sha256sum', '/data/big'),
+    )
+  })
+})
+
+describe('an archive', () => {
+  test('of docker save, with several images, gzipped', async () => {
+    const there = await node()
+    const [one, two] = [unique('one'), unique('two')]
+    const archive = await dockerArchive([
+      { names: [one, `${one}-too`], layers: [busybox, await file('data/it', '1')] },
+      { names: [two], layers: [busybox, await file('data/it', '2')] },
+    ])
+    const { images } = await loadImages(engine, [there], [await inFile(gzipSync(archive), 'tar.gz')])
+    expect(images.map(({ names }) => names)).toEqual([[full(one), full(`${one}-too`)], [full(two)]])
+    expect(await runImage(engine, there, full(`${one}-too`), 'cat', '/data/it')).toBe('1')
+    expect(await runImage(engine, there, full(two), 'cat', '/data/it')).toBe('2')
+  })
+
+  test('in OCI layout, for several platforms and attested, keeps its digest', async () => {
+    const there = await node()
+    const name = unique('multi')
+    const archive = await ociArchive([
+      { names: [name], layers: [busybox, await file('data/it', 'arm')], architecture: 'arm64' },
+      { names: [name], layers: [busybox, await file('data/it', 'amd')], architecture: 'amd64' },
+    ])
+    // Two manifests under one index: the index names them both.
+    await loadImages(engine, [there], [await inFile(archive)])
+    expect(await runImage(engine, there, full(name), 'cat', '/data/it')).toBe(engine.arch.slice(0, 3))
+    const { [full(name)]: digest } = await listedImages(engine, there)
+    expect(archive.includes(`blobs/${digest?.replace(':', '/')}`)).toBe(true)
+    const again = await loadImages(engine, [there], [await inFile(archive)])
+    expect(again.images[0]?.nodes).toEqual({ [there.name]: 'present' })
+  })
+
+  test('without a name is given one', async () => {
+    const there = await node()
+    const archive = await inFile(await dockerArchive([{ names: [], layers: [busybox] }]))
+    await expect(loadImages(engine, [there], [archive])).rejects.toMatchObject({
+      code: 'IMAGE_UNREADABLE',
+      hint: expect.stringContaining('name:'),
+    })
+    const name = unique('named')
+    await loadImages(engine, [there], [{ archive, name }])
+    expect(Object.keys(await listedImages(engine, there))).toContain(full(name))
+  })
+
+  test('that is cut off, no archive, or not there is told as such', async () => {
+    const there = await node()
+    const archive = await dockerArchive([{ names: ['a:1'], layers: [busybox] }])
+    const before = await storeOf(engine, there)
+    const load = async (path: string) => loadImages(engine, [there], [path])
+    const unreadable = (why: RegExp) => ({ code: 'IMAGE_UNREADABLE', message: expect.stringMatching(why) })
+    await expect(load(await inFile(archive.subarray(0, mebibyte)))).rejects.toMatchObject(
+      unreadable(/end of data/),
+    )
+    await expect(load(await inFile(randomBytes(2048)))).rejects.toMatchObject(unreadable(/header/))
+    await expect(load(await inFile(gzipSync(archive).subarray(0, 5000), 'tgz'))).rejects.toMatchObject(
+      unreadable(/unexpected end of file/),
+    )
+    await expect(load(await inFile(await tar([{ path: 'a', content: 'b' }])))).rejects.toMatchObject(
+      unreadable(/neither a manifest.json \(docker save\) nor an index.json/),
+    )
+    await expect(load('missing.tar')).rejects.toMatchObject(unreadable(/there is no file .*missing.tar/))
+    expect(await storeOf(engine, there)).toEqual(before)
+  })
+
+  test('whose layers are not what its configuration promises leaves nodes as they were', async () => {
+    const there = await node()
+    const layer = await file('data/it', 'good')
+    const archive = await dockerArchive([{ names: [unique('forged')], layers: [busybox, layer] }])
+    const at = archive.indexOf('good')
+    archive.write('evil', at)
+    const before = await storeOf(engine, there)
+    await expect(loadImages(engine, [there], [await inFile(archive)])).rejects.toMatchObject({
+      code: 'IMAGE_LOAD_FAILED',
+      output: expect.stringContaining(`promises ${sha256(layer)}`),
+    })
+    expect(await storeOf(engine, there)).toEqual(before)
+  })
+
+  test('for another architecture is refused', async () => {
+    const archive = await ociArchive([{ names: ['a:1'], layers: [busybox], architecture: 's390x' }])
+    await expect(loadImages(engine, [await node()], [await inFile(archive)])).rejects.toMatchObject({
+      code: 'IMAGE_WRONG_PLATFORM',
+      message: expect.stringContaining('linux/s390x'),
+    })
+  })
+})
+
+describe('a node of another node image', () => {
+  test('gets images through ctr, also under names that the archive lacks', async () => {
+    const foreign = await node({ foreign: true })
+    const name = await inEngine([busybox, await file('data/greeting', 'hello')])
+    const second = unique('alias')
+    made.add(second)
+    await tagImage(engine, name, second)
+
+    const { images } = await loadImages(engine, [foreign], [name])
+    expect(images[0]?.nodes).toEqual({ [foreign.name]: 'loaded' })
+    expect(await runImage(engine, foreign, full(name), 'cat', '/data/greeting')).toBe('hello')
+    expect(Object.keys(await listedImages(engine, foreign))).toContain((await inspectImage(engine, name)).Id)
+
+    const again = await loadImages(engine, [foreign], [name, second])
+    expect(again.images[0]?.nodes).toEqual({ [foreign.name]: 'present' })
+    expect(Object.keys(await listedImages(engine, foreign))).toContain(full(second))
+  })
+})
+
+describe('the engine', () => {
+  test('keeps what nodes link to, through rmi and prune, while pods run', async () => {
+    const there = await node()
+    const name = await inEngine([busybox, await file('data/greeting', 'hello')], {
+      config: { Labels: { 'io.mayfly.test': cluster } },
+    })
+    const { Id } = await inspectImage(engine, name)
+    await loadImages(engine, [there], [name])
+    const holds = await listContainers(engine, { [label.cluster]: cluster, [label.role]: holdRole })
+    expect(holds.find(({ image }) => image === Id || Id.includes(image))).toMatchObject({ state: 'running' })
+
+    // What `docker system prune --all` does, for what is of this test only.
+    await engine.docker.pruneContainers({ filters: { label: [`${label.cluster}=${cluster}`] } })
+    const pruned = await engine.docker.pruneImages({
+      filters: { dangling: ['false'], label: [`io.mayfly.test=${cluster}`] },
+    })
+    expect(pruned.ImagesDeleted ?? []).toEqual([])
+    await removeImage(engine, name, { force: true })
+    await expect(removeImage(engine, Id, { force: true })).rejects.toThrow(/running container/)
+    expect(await runImage(engine, there, full(name), 'cat', '/data/greeting')).toBe('hello')
+  })
+
+  test('starts no health check, and makes no volume, of a held image', async () => {
+    const there = await node()
+    const name = await inEngine([busybox], {
+      config: {
+        User: 'nobody-knows',
+        Healthcheck: { Test: ['CMD', '/missing'], Interval: 1e9 },
+        Volumes: { '/data': {} },
+        Entrypoint: ['/missing'],
+      },
+    })
+    const { images } = await loadImages(engine, [there], [name])
+    expect(images[0]?.summary).toBe(`${name}: linked to the engine's own layers`)
+    const { Id } = await inspectImage(engine, name)
+    const hold = `${cluster}-image-${Id.slice(7, 19)}`
+    const inspected = await engine.docker.getContainer(hold).inspect()
+    expect(inspected.State).toMatchObject({ Running: true })
+    expect(inspected.State.Health).toBeUndefined()
+    expect(inspected.Mounts.filter(({ Type }) => Type === 'volume')).toEqual([])
+  })
+})
+
+describe('when something breaks', () => {
+  const failing = async (broken: ImageNode, why: RegExp, load: Promise<unknown>) =>
+    expect(load).rejects.toMatchObject({
+      code: 'IMAGE_LOAD_FAILED',
+      message: expect.stringMatching(new RegExp(`node "${broken.name}".*${why.source}`, 's')),
+    })
+
+  test('a full disk is told with its size, the store is as it was, and the other node has the image', async () => {
+    const [small, good] = [await node({ shared: false, disk: '64m' }), await node({ shared: false })]
+    const name = await inEngine([busybox, await file('data/big', randomBytes(80 * mebibyte))])
+    const before = await storeOf(engine, small)
+    await failing(
+      small,
+      /no space left on device.*\/var\/lib\/containerd has 64 MiB in all, 0 MiB free/,
+      loadImages(engine, [small, good], [name]),
+    )
+    expect(await storeOf(engine, small)).toEqual(before)
+    expect(Object.keys(await listedImages(engine, good))).toContain(full(name))
+  })
+
+  test('a node that dies on the way does not keep the others from it', async () => {
+    const [dying, good] = [await node({ shared: false }), await node({ shared: false })]
+    const name = await inEngine([busybox, await file('data/big', randomBytes(150 * mebibyte))])
+    let killed: Promise<void> | undefined
+    await failing(
+      dying,
+      /./,
+      loadImages(engine, [dying, good], [name], {
+        onProgress: (bytes) => {
+          if (bytes > 10 * mebibyte) killed ??= killContainer(engine, dying.containerId)
+        },
+      }),
+    )
+    await killed
+    expect(await runImage(engine, good, full(name), 'ls', '/data')).toBe('big\n')
+  })
+
+  test('nodes that do not run are named, all of them', async () => {
+    const [stopped, paused, good] = [await node(), await node(), await node()]
+    await killContainer(engine, stopped.containerId)
+    await pauseContainer(engine, paused.containerId)
+    const name = await inEngine([busybox])
+    const load = loadImages(engine, [stopped, paused, good, { name: 'gone', containerId: 'gone' }], [name])
+    await expect(load).rejects.toMatchObject({
+      message: expect.stringMatching(/3 of 4 nodes.*container is exited.*container is paused.*is gone/s),
+    })
+    expect(Object.keys(await listedImages(engine, good))).toContain(full(name))
+  })
+
+  test('an abort leaves every node as it was', async () => {
+    const nodes = [await node({ shared: false }), await node({ shared: false, foreign: true })]
+    const name = await inEngine([busybox, await file('data/big', randomBytes(150 * mebibyte))])
+    const before = await Promise.all(nodes.map((each) => storeOf(engine, each)))
+    const abort = new AbortController()
+    const load = loadImages(engine, nodes, [name], {
+      signal: abort.signal,
+      onProgress: (bytes) => bytes > 10 * mebibyte && abort.abort(new Error('enough')),
+    })
+    await expect(load).rejects.toThrow()
+    expect(await Promise.all(nodes.map((each) => storeOf(engine, each)))).toEqual(before)
+  })
+})
+
+test('a stream of any size passes through little memory', async () => {
+  const there = await node({ shared: false })
+  const name = await inEngine([busybox, await file('data/big', randomBytes(300 * mebibyte))])
+  globalThis.gc?.()
+  const before = process.memoryUsage.rss()
+  let peak = before
+  await loadImages(engine, [there], [name], {
+    onProgress: () => {
+      peak = Math.max(peak, process.memoryUsage.rss())
+    },
+  })
+  expect((peak - before) / mebibyte).toBeLessThan(100)
+})
