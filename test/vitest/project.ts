@@ -1,0 +1,91 @@
+import { cp, mkdir, mkdtemp, readdir, realpath, rm, symlink, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { dirname, join, resolve } from 'node:path'
+import { execa, type ResultPromise } from 'execa'
+
+const root = resolve(import.meta.dirname, '../..')
+const tsc = join(root, 'node_modules/typescript/bin/tsc')
+
+/** A project of a user's: mayfly is installed as it is published, beside a test runner. */
+export interface UserProject extends AsyncDisposable {
+  dir: string
+  /** Starts the test runner; nothing is thrown when it fails. */
+  run(argv?: readonly string[]): ResultPromise<{ all: true; reject: false }>
+  write(files: Record<string, string>): Promise<void>
+}
+
+/** Where a test runner's package is, and its program. */
+export const runners = {
+  'Vitest 5': { name: 'vitest', from: 'node_modules/vitest', program: 'vitest.mjs' },
+  'Vitest 4.1': { name: 'vitest', from: 'test/vitest/vitest4/node_modules/vitest', program: 'vitest.mjs' },
+  'Jest 30': { name: 'jest', from: 'node_modules/jest', program: 'bin/jest.js' },
+}
+
+export type Runner = keyof typeof runners
+
+/** Makes a project in a temporary folder. The packages that mayfly depends on are linked to, the package itself is built into it. */
+export async function userProject(runner: Runner, files: Record<string, string>): Promise<UserProject> {
+  const dir = await mkdtemp(join(await realpath(tmpdir()), 'mayfly-project-'))
+  const modules = join(dir, 'node_modules')
+  await mkdir(join(modules, 'mayfly'), { recursive: true })
+  await Promise.all([
+    execa('node', [tsc, '-p', 'tsconfig.build.json', '--outDir', join(modules, 'mayfly/dist')], {
+      cwd: root,
+    }),
+    cp(join(root, 'package.json'), join(modules, 'mayfly/package.json')),
+    ...(await installed()).map(async (name) => {
+      const from = name === runners[runner].name ? runners[runner].from : join('node_modules', name)
+      await mkdir(dirname(join(modules, name)), { recursive: true })
+      await symlink(join(root, from), join(modules, name))
+    }),
+  ])
+  const project: UserProject = {
+    dir,
+    run(argv = []) {
+      const program = join(modules, runners[runner].name, runners[runner].program)
+      return execa('node', [program, ...argv], {
+        cwd: dir,
+        env: { CI: '1', NO_COLOR: '1', FORCE_COLOR: '0', VITEST: undefined, JEST_WORKER_ID: undefined },
+        all: true,
+        reject: false,
+      })
+    },
+    async write(changed) {
+      for (const [name, content] of Object.entries(changed)) await writeFile(join(dir, name), content)
+    },
+    async [Symbol.asyncDispose]() {
+      await rm(dir, { recursive: true, force: true })
+    },
+  }
+  await project.write({ 'package.json': '{ "private": true, "type": "module" }', ...files })
+  return project
+}
+
+async function installed(): Promise<string[]> {
+  const names = (await readdir(join(root, 'node_modules'))).filter((name) => !name.startsWith('.'))
+  const found = names.map(async (name) =>
+    name.startsWith('@')
+      ? (await readdir(join(root, 'node_modules', name))).map((scoped) => `${name}/${scoped}`)
+      : [name],
+  )
+  return (await Promise.all(found)).flat().filter((name) => name !== 'mayfly')
+}
+
+/** Names of the containers of a cluster that the engine has. */
+export async function containersOf(cluster: string): Promise<string[]> {
+  const filter = `label=io.mayfly.cluster=${cluster}`
+  const { stdout } = await execa('docker', ['ps', '--all', '--filter', filter, '--format', '{{.Names}}'])
+  return stdout.split('\n').filter(Boolean)
+}
+
+/** Waits for some output of a running program. */
+export async function output(run: UserProjectRun, wanted: RegExp): Promise<void> {
+  let seen = ''
+  for await (const chunk of run.iterable({ from: 'all', binary: true })) {
+    seen += Buffer.from(chunk).toString()
+    if (wanted.test(seen)) return
+  }
+  throw new Error(`ended without ${wanted}:\n${seen}`)
+}
+
+export type UserProjectRun = ReturnType<UserProject['run']>
