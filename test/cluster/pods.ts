@@ -44,3 +44,9 @@ export async function inPod(
   const { exitCode, stdout, stderr } = await execInPod(kube, { name, namespace: 'default' }, argv)
   return { exitCode, stdout: stdout.trim(), stderr: stderr.trim() }
 }
+
+/** Asks for a URL from within a pod. */
+export function httpGet(kube: Kube, pod: string, url: string): ReturnType<typeof inPod> {
+  // `wget -T` of Debian's static busybox 1.35 ends with a segmentation fault.
+  return inPod(kube, pod, 'busybox', 'timeout', '3', 'wget', '-qO-', url)
+}
