@@ -22,6 +22,25 @@ const registry = createServer((request, response) => {
 const folder = mkdtempSync(join(tmpdir(), 'mayfly-options-'))
 const [hostPort, udpPort, apiServerPort] = [28080, 28053, 26443]
 
+const controlPlanePatches = [
+  // As many write it for kind's ingress recipe: the flags as a map, which kubeadm had up to v1beta3.
+  'kind: InitConfiguration\nnodeRegistration:\n  kubeletExtraArgs:\n    node-labels: ingress-ready=true\n',
+  'kind: ClusterConfiguration\nnetworking: {dnsDomain: corp.test}\napiServer:\n  certSANs: [api.example]\n  extraArgs: {event-ttl: 2h}\n',
+]
+const featureGates = { NodeLogQuery: true }
+const runtimeConfig = { 'api/alpha': 'true' }
+const clusterPatches = {
+  kubeadmConfigPatches: ['kind: KubeletConfiguration\nmaxPods: 77\n'],
+  kubeadmConfigPatchesJSON6902: [
+    {
+      group: 'kubeadm.k8s.io',
+      version: 'v1beta4',
+      kind: 'ClusterConfiguration',
+      patch: '- {op: add, path: /scheduler/extraArgs/-, value: {name: v, value: "3"}}',
+    },
+  ],
+}
+
 let cluster: Cluster
 
 beforeAll(async () => {
@@ -46,11 +65,7 @@ beforeAll(async () => {
           { containerPort: 30053, hostPort: udpPort, listenAddress: '127.0.0.1', protocol: 'UDP' },
           { containerPort: 30081, listenAddress: '127.0.0.1' },
         ],
-        kubeadmConfigPatches: [
-          // As many write it for kind's ingress recipe: the flags as a map, which kubeadm had up to v1beta3.
-          'kind: InitConfiguration\nnodeRegistration:\n  kubeletExtraArgs:\n    node-labels: ingress-ready=true\n',
-          'kind: ClusterConfiguration\nnetworking: {dnsDomain: corp.test}\napiServer:\n  certSANs: [api.example]\n  extraArgs: {event-ttl: 2h}\n',
-        ],
+        kubeadmConfigPatches: controlPlanePatches,
       },
       {
         role: 'worker',
@@ -73,17 +88,9 @@ beforeAll(async () => {
       dnsSearch: ['corp.example'],
       kubeProxyMode: 'nftables',
     },
-    runtimeConfig: { 'api/alpha': 'true' },
-    featureGates: { NodeLogQuery: true },
-    kubeadmConfigPatches: ['kind: KubeletConfiguration\nmaxPods: 77\n'],
-    kubeadmConfigPatchesJSON6902: [
-      {
-        group: 'kubeadm.k8s.io',
-        version: 'v1beta4',
-        kind: 'ClusterConfiguration',
-        patch: '- {op: add, path: /scheduler/extraArgs/-, value: {name: v, value: "3"}}',
-      },
-    ],
+    featureGates,
+    runtimeConfig,
+    ...clusterPatches,
     containerdConfigPatches: [
       '[plugins."io.containerd.cri.v1.runtime"]\nmax_container_log_line_size = 4242\n',
       'version = 2\nimports = ["/for-another-version.toml"]\n',
@@ -245,11 +252,33 @@ describe('containerd', () => {
   })
 })
 
-test('the second boot of a configuration needs no snapshot made first', async () => {
-  await using second = await createCluster({
-    nodes: [{ kubeadmConfigPatches: ['kind: KubeletConfiguration\nmaxPods: 55\n'] }],
-    registryMirrors: { 'docker.io': 'http://192.0.2.1' },
+describe('the second boot of a configuration makes no snapshot first', () => {
+  const steps = ({ timings }: Cluster) => timings.map(({ step }) => step)
+
+  test('of one that needs a snapshot of its own: the first boot left it', async () => {
+    const networking = {
+      podSubnet: '10.77.0.0/16',
+      serviceSubnet: '10.78.0.0/16',
+      kubeProxyMode: 'nftables',
+    } as const
+    const options = {
+      networking,
+      featureGates,
+      runtimeConfig,
+      nodes: [{ kubeadmConfigPatches: controlPlanePatches }],
+    }
+    await using second = await createCluster({ ...options, ...clusterPatches })
+    expect(steps(second)).not.toContainEqual(expect.stringMatching(/^Bake/))
   })
-  // Neither a node's own kubelet nor a mirror is part of a snapshot: the default configuration's fits.
-  expect(second.timings.map(({ step }) => step)).not.toContainEqual(expect.stringMatching(/^Bake/))
+
+  test("of one that differs in what is a node's own: the default's fits", async () => {
+    await using other = await createCluster({
+      nodes: [{ kubeadmConfigPatches: ['kind: KubeletConfiguration\nmaxPods: 55\n'] }],
+      registryMirrors: { 'docker.io': 'http://192.0.2.1' },
+      containerdConfigPatches: ['[debug]\nlevel = "info"\n'],
+    })
+    expect(steps(other)).not.toContainEqual(expect.stringMatching(/^Bake/))
+    const { items } = (await other.kube.request('GET', '/api/v1/nodes')) as { items: NodeObject[] }
+    expect(items[0]?.status.allocatable['pods']).toBe('55')
+  })
 })
