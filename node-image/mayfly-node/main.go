@@ -32,6 +32,7 @@ type subcommand struct {
 var subcommands = []subcommand{
 	{"entrypoint", "make a node out of this container and start its init system", entrypoint.Run},
 	{"kubelet-cgroup", "create the cgroup that the kubelet starts pods in", entrypoint.RunKubeletCgroup},
+	{"late-files", "put files in place once the API server listens", entrypoint.RunLateFiles},
 	{"state-save", "write the state of this control plane to standard output", etcdstate.RunSave},
 	{"loadbalancer", "spread connections over several API servers", loadbalancer.Run},
 	{"dns-wait", "wait until the cluster's DNS answers", dnswait.Run},

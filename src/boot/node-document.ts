@@ -9,6 +9,8 @@ export interface NodeDocument {
   base: string
   /** Files below the snapshot's `files/` to take over; `values` has what stands in them for what. */
   files: string[]
+  /** The same, but put in place only once the API server listens. */
+  lateFiles: string[]
   values: Record<string, string>
   podCIDRs: string[]
   /** Leads to the pods of the other nodes. */

@@ -104,7 +104,10 @@ function stateFiles(
   const files = controlPlane ? manifest.controlPlaneFiles : manifest.workerFiles
   const document = nodeDocumentFile({
     base: kind === 'shipped' ? shippedSnapshotDir : placedSnapshotDir,
-    files: hasOwnKubeletConfiguration(node.spec) ? files.filter((path) => path !== kubeletConfigPath) : files,
+    files: files.filter(
+      (path) => !isLate(path) && !(path === kubeletConfigPath && hasOwnKubeletConfiguration(node.spec)),
+    ),
+    lateFiles: files.filter(isLate),
     values: placeholderValues(plan, node, etcdCluster),
     podCIDRs: plan.spec.networking.disableDefaultCNI ? [] : node.podCidrs,
     routes: plan.spec.networking.disableDefaultCNI ? [] : routesFrom(plan, node),
@@ -119,6 +122,11 @@ function stateFiles(
     objects: controlPlane ? objects : [],
   })
   return [document, kubeletFlags(plan, node)]
+}
+
+/** Neither can do anything before the API server listens, which starts the sooner without them. */
+function isLate(path: string): boolean {
+  return /\/kube-(controller-manager|scheduler)\.yaml$/.test(path)
 }
 
 function peerUrl([address = '']: readonly string[]): string {

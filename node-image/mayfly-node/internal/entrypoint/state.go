@@ -26,8 +26,10 @@ type node struct {
 	Base string `json:"base"`
 	// Files are those below the snapshot's files/ to take over. Values has
 	// what stands in them for what.
-	Files  []string          `json:"files"`
-	Values map[string]string `json:"values"`
+	Files []string `json:"files"`
+	// LateFiles are put in place once the API server listens.
+	LateFiles []string          `json:"lateFiles"`
+	Values    map[string]string `json:"values"`
 	// PodCIDRs are the pod subnets of this node, one a family; none when
 	// the cluster brings a network of its own.
 	PodCIDRs []string `json:"podCIDRs"`
@@ -69,7 +71,12 @@ func restoreState(context.Context) error {
 		return nil
 	}
 	for _, name := range wanted.Files {
-		if err := restoreFile(wanted, name); err != nil {
+		if err := restoreFile(wanted, name, "/"); err != nil {
+			return err
+		}
+	}
+	for _, name := range wanted.LateFiles {
+		if err := restoreFile(wanted, name, lateDir); err != nil {
 			return err
 		}
 	}
@@ -98,13 +105,13 @@ func readNodeDocument() (node, error) {
 	return wanted, nil
 }
 
-func restoreFile(wanted node, name string) error {
+func restoreFile(wanted node, name, below string) error {
 	content, err := os.ReadFile(filepath.Join(wanted.Base, "files", name))
 	if err != nil {
 		return err
 	}
 	text := replaceAll(string(content), wanted.Values)
-	target := filepath.Join("/", name)
+	target := filepath.Join(below, name)
 	if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil {
 		return err
 	}
