@@ -1,16 +1,21 @@
 import { cp, mkdir, mkdtemp, readdir, realpath, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
-import { execa, type ResultPromise } from 'execa'
+import { execa, type Options, type ResultPromise } from 'execa'
 
 const root = resolve(import.meta.dirname, '../..')
 const tsc = join(root, 'node_modules/typescript/bin/tsc')
+
+interface RunOptions extends Options {
+  all: true
+  reject: false
+}
 
 /** A project of a user's: mayfly is installed as it is published, beside a test runner. */
 export interface UserProject extends AsyncDisposable {
   dir: string
   /** Starts the test runner; nothing is thrown when it fails. */
-  run(argv?: readonly string[]): ResultPromise<{ all: true; reject: false }>
+  run(argv?: readonly string[]): ResultPromise<RunOptions>
   write(files: Record<string, string>): Promise<void>
 }
 
@@ -43,12 +48,9 @@ export async function userProject(runner: Runner, files: Record<string, string>)
     dir,
     run(argv = []) {
       const program = join(modules, runners[runner].name, runners[runner].program)
-      return execa('node', [program, ...argv], {
-        cwd: dir,
-        env: { CI: '1', NO_COLOR: '1', FORCE_COLOR: '0', VITEST: undefined, JEST_WORKER_ID: undefined },
-        all: true,
-        reject: false,
-      })
+      const env = { CI: '1', NO_COLOR: '1', FORCE_COLOR: '0', VITEST: undefined, JEST_WORKER_ID: undefined }
+      const options: RunOptions = { cwd: dir, env, all: true, reject: false }
+      return execa('node', [program, ...argv], options)
     },
     async write(changed) {
       for (const [name, content] of Object.entries(changed)) await writeFile(join(dir, name), content)
