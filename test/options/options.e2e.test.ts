@@ -1,4 +1,5 @@
 import { execFileSync } from 'node:child_process'
+import { Resolver } from 'node:dns/promises'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -6,6 +7,7 @@ import { networkInterfaces, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type Cluster, createCluster } from '../../src/index.ts'
+import { until } from '../../src/wait.ts'
 
 /** An address of this host that nodes reach. */
 const hostAddress = Object.values(networkInterfaces())
@@ -158,6 +160,34 @@ describe('nodes', () => {
     expect(stdout).toMatch(/30081\/tcp -> 127\.0\.0\.1:\d+/)
     expect(stdout).toContain(`6443/tcp -> 0.0.0.0:${apiServerPort}`)
     expect(cluster.kubeconfig).toContain(`https://127.0.0.1:${apiServerPort}`)
+  })
+
+  test('what is published is answered by NodePorts behind it', async () => {
+    const service = {
+      apiVersion: 'v1',
+      kind: 'Service',
+      metadata: { name: 'dns-for-the-host', namespace: 'kube-system' },
+      spec: {
+        type: 'NodePort',
+        selector: { 'k8s-app': 'kube-dns' },
+        ports: [
+          { name: 'metrics', port: 9153, nodePort: 30080 },
+          { name: 'dns', protocol: 'UDP', port: 53, nodePort: 30053 },
+        ],
+      },
+    }
+    await cluster.kube.request('POST', '/api/v1/namespaces/kube-system/services', { body: service })
+    const limits = { timeoutMs: 20_000 }
+    const metrics = await until(
+      'the metrics over TCP',
+      async () => (await fetch(`http://127.0.0.1:${hostPort}/metrics`)).text(),
+      limits,
+    )
+    expect(metrics).toContain('coredns_')
+    const resolver = new Resolver({ timeout: 1000, tries: 1 })
+    resolver.setServers([`127.0.0.1:${udpPort}`])
+    const name = 'kubernetes.default.svc.corp.test'
+    expect(await until('the answer over UDP', () => resolver.resolve4(name), limits)).toEqual(['10.78.0.1'])
   })
 
   test('limits hold for the container', async () => {
