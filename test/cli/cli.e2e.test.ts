@@ -141,9 +141,8 @@ test('clean: what has expired goes, what is kept stays', async () => {
   const [expired, kept] = [`${name}-expired`, `${name}-kept`]
   await createVolume(engine, { name: expired, labels: ownership(expired, { keep: true, ttlMs: -1 }) })
   await createVolume(engine, { name: kept, labels: ownership(kept, { keep: true }) })
-  const { exitCode, stderr } = await mayfly('clean')
-  expect(exitCode).toBe(0)
-  expect(stderr).toContain(`Removed cluster ${expired}: it expired`)
+  // What it prints depends on who was first: any other run on this engine sweeps as well.
+  expect((await mayfly('clean')).exitCode).toBe(0)
   expect(await belongings(expired)).toEqual([])
   expect(await belongings(kept)).toEqual([kept])
   expect((await mayfly('delete', 'clusters', kept)).exitCode).toBe(0)
