@@ -1,5 +1,4 @@
-/** A digest as the engine and the registries write it. */
-export const digestPattern = /^sha256:[0-9a-f]{64}$/
+import { editDistance } from '../edit-distance.ts'
 
 /**
  * The name under which a node's container runtime looks an image up, for a reference as people write it:
@@ -52,17 +51,4 @@ export function nearNames(reference: string, known: readonly string[]): string[]
     .sort((a, b) => a.distance - b.distance || a.name.localeCompare(b.name))
     .slice(0, 3)
     .map(({ name }) => name)
-}
-
-function editDistance(from: string, to: string): number {
-  let row = Array.from({ length: to.length + 1 }, (_, column) => column)
-  for (const [at, letter] of [...from].entries()) {
-    const next = [at + 1]
-    for (let column = 1; column <= to.length; column++) {
-      const replaced = (row[column - 1] ?? 0) + (letter === to[column - 1] ? 0 : 1)
-      next.push(Math.min(replaced, (row[column] ?? 0) + 1, (next[column - 1] ?? 0) + 1))
-    }
-    row = next
-  }
-  return row[to.length] ?? 0
 }

@@ -315,6 +315,41 @@ describe('an archive', () => {
   })
 })
 
+describe('a folder', () => {
+  test('is built, with its arguments, and loaded', async () => {
+    const there = await node()
+    const tag = unique('built')
+    made.add(tag)
+    const context = await mkdtemp(join(folder, 'context-'))
+    await writeFile(join(context, 'root.tar'), busybox)
+    await writeFile(
+      join(context, 'Containerfile'),
+      'FROM scratch\nADD root.tar /\nARG GREETING\nENV GREETING=$GREETING\nCMD ["/bin/sh"]\n',
+    )
+    const source = {
+      build: context,
+      tag,
+      dockerfile: join(context, 'Containerfile'),
+      args: { GREETING: 'hello' },
+    }
+    const { images } = await loadImages(engine, [there], [source])
+    expect(images).toMatchObject([{ label: tag, nodes: { [there.name]: 'zero-copy' } }])
+    expect(await runImage(engine, there, full(tag), 'sh', '-c', 'cat /proc/self/environ')).toContain(
+      'GREETING=hello',
+    )
+  })
+
+  test('that does not build fails with what the build said', async () => {
+    const context = await mkdtemp(join(folder, 'context-'))
+    await writeFile(join(context, 'Dockerfile'), 'FROM scratch\nCOPY missing /\n')
+    const load = loadImages(engine, [await node()], [{ build: context, tag: unique('broken') }])
+    await expect(load).rejects.toMatchObject({
+      code: 'IMAGE_BUILD_FAILED',
+      output: expect.stringMatching(/COPY.*missing/s),
+    })
+  })
+})
+
 describe('a node of another node image', () => {
   test('gets images through ctr, also under names that the archive lacks', async () => {
     const foreign = await node({ foreign: true })
