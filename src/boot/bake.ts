@@ -10,7 +10,7 @@ import type { WaitLimits } from '../wait.ts'
 import { type KubeadmTarget, kubeadmConfig, placeholders, staticPodTemplate } from './kubeadm.ts'
 import { apiServerPort, type ClusterPlan, controlPlaneHost, type PlannedNode } from './plan.ts'
 import { podTemplates } from './pod-templates.ts'
-import type { SnapshotManifest } from './snapshot-manifest.ts'
+import { kubeletConfigPath, type SnapshotManifest } from './snapshot-manifest.ts'
 
 /**
  * Keys that are the identity of one cluster, or the memory of its processes: a snapshot is made without them, and each
@@ -131,7 +131,6 @@ export async function findSnapshot(
 }
 
 const manifestDir = '/etc/kubernetes/manifests'
-const kubeletConfig = '/var/lib/kubelet/config.yaml'
 
 /** Saves the state of a cluster of one node, made by kubeadm, as a base snapshot in a folder of this host. */
 export async function saveSnapshot(
@@ -150,7 +149,7 @@ export async function saveSnapshot(
     const path = `${manifestDir}/${name}.yaml`
     files[path] = staticPodTemplate(String(await readNodeFile(engine, container, path)), from)
   }
-  files[kubeletConfig] = String(await readNodeFile(engine, container, kubeletConfig))
+  files[kubeletConfigPath] = String(await readNodeFile(engine, container, kubeletConfigPath))
   const templates = podTemplates(await list(kube, { apiVersion: 'v1', kind: 'Pod' }))
   const namespaces = await list(kube, { apiVersion: 'v1', kind: 'Namespace' })
   const manifest: SnapshotManifest = {
@@ -159,7 +158,7 @@ export async function saveSnapshot(
     fingerprint,
     namespaces: namespaces.map(({ metadata }) => metadata.name ?? '').sort(),
     controlPlaneFiles: Object.keys(files),
-    workerFiles: [kubeletConfig],
+    workerFiles: [kubeletConfigPath],
     pods: templates.map(({ template }) => template),
   }
   const etcd = await saveState(engine, container)

@@ -6,10 +6,7 @@ import { containerdFiles } from './containerd-config.ts'
 import { hasOwnKubeletConfiguration, nodeKubeletConfiguration } from './kubeadm.ts'
 import type { ClusterPlan, PlannedNode } from './plan.ts'
 import type { BaseSnapshot } from './restore.ts'
-import { shippedSnapshotDir } from './snapshot-manifest.ts'
-
-/** Where the kubelet's configuration is on a node, and below `files/` of a snapshot. */
-export const kubeletConfigPath = '/var/lib/kubelet/config.yaml'
+import { kubeletConfigPath, shippedSnapshotDir } from './snapshot-manifest.ts'
 
 /**
  * Files of a node that are made from files of its image: containerd's configuration with its patches, and the

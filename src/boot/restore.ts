@@ -6,7 +6,6 @@ import { type ClusterAuthorities, controlPlaneFiles, workerFiles } from '../pki/
 import { placeholderValues, type StoredSnapshot } from './bake.ts'
 import { certificateSettings, hasOwnKubeletConfiguration, nodeRegistration } from './kubeadm.ts'
 import { nodeDocumentFile } from './node-document.ts'
-import { kubeletConfigPath } from './node-settings.ts'
 import {
   apiServerPort,
   bracketed,
@@ -18,7 +17,12 @@ import {
 } from './plan.ts'
 import { type SeededPod, seededPods } from './pod-templates.ts'
 import { providerId, type Seed, seedObjects } from './seeds.ts'
-import { placedSnapshotDir, type SnapshotManifest, shippedSnapshotDir } from './snapshot-manifest.ts'
+import {
+  kubeletConfigPath,
+  placedSnapshotDir,
+  type SnapshotManifest,
+  shippedSnapshotDir,
+} from './snapshot-manifest.ts'
 
 /** A base snapshot to restore: the one in the node image, or one of this host's. */
 export type BaseSnapshot =

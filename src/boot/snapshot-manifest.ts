@@ -37,3 +37,6 @@ export const shippedSnapshotDir = '/usr/share/mayfly/base'
 
 /** Where a node finds a base snapshot that was put into its container. */
 export const placedSnapshotDir = '/mayfly/base'
+
+/** Where the kubelet's configuration is on a node, and below `files/` of a snapshot. */
+export const kubeletConfigPath = '/var/lib/kubelet/config.yaml'

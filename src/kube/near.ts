@@ -1,8 +1,10 @@
+import { editDistance } from '../edit-distance.ts'
+
 /** Up to three of `known` that a mistyped `word` may have meant, the nearest first. */
 export function nearest(word: string, known: Iterable<string>): string[] {
   const limit = Math.max(2, Math.floor(word.length / 3))
   return [...new Set(known)]
-    .map((candidate) => ({ candidate, distance: distance(word.toLowerCase(), candidate.toLowerCase()) }))
+    .map((candidate) => ({ candidate, distance: editDistance(word.toLowerCase(), candidate.toLowerCase()) }))
     .filter(({ distance }) => distance <= limit)
     .sort((a, b) => a.distance - b.distance || a.candidate.localeCompare(b.candidate))
     .slice(0, 3)
@@ -13,28 +15,4 @@ export function nearest(word: string, known: Iterable<string>): string[] {
 export function didYouMean(word: string, known: Iterable<string>): string | undefined {
   const near = nearest(word, known)
   return near.length > 0 ? `Did you mean ${near.join(', ')}?` : undefined
-}
-
-/** Edits between two words, a swap of neighbours counted as one (optimal string alignment). */
-function distance(a: string, b: string): number {
-  let beforeLast: number[] = []
-  let last = Array.from({ length: b.length + 1 }, (_, column) => column)
-  for (let row = 1; row <= a.length; row++) {
-    const current = [row]
-    for (let column = 1; column <= b.length; column++) {
-      const cost = a[row - 1] === b[column - 1] ? 0 : 1
-      let best = Math.min(
-        (last[column] ?? 0) + 1,
-        (current[column - 1] ?? 0) + 1,
-        (last[column - 1] ?? 0) + cost,
-      )
-      if (row > 1 && column > 1 && a[row - 1] === b[column - 2] && a[row - 2] === b[column - 1]) {
-        best = Math.min(best, (beforeLast[column - 2] ?? 0) + 1)
-      }
-      current.push(best)
-    }
-    beforeLast = last
-    last = current
-  }
-  return last[b.length] ?? 0
 }
