@@ -14,6 +14,7 @@ import {
   startWatchdog,
   sweep,
 } from '../reaper/index.ts'
+import { until } from '../wait.ts'
 import { Cluster, type StepTiming } from './cluster.ts'
 import { writeRecord } from './record.ts'
 import { writeTrace } from './trace.ts'
@@ -140,7 +141,12 @@ async function rollBack(
   const where = logs === undefined ? [] : [`The logs of its nodes are in ${logs}`]
   if (retain) return withHint(thrown, [...where, 'The half-made cluster was kept, as asked'])
   try {
-    await deleteInstance(engine, labels)
+    // An engine that is being restarted is back within seconds; nothing may be left of this cluster then.
+    const remove = async () => {
+      await deleteInstance(engine, labels)
+      return true
+    }
+    await until('the half-made cluster to be removed', remove, { timeoutMs: 20_000, intervalMs: 500 })
     await lease?.release()
   } catch (cleanup) {
     return new AggregateError(
