@@ -1,21 +1,16 @@
 import { cp, mkdir, mkdtemp, readdir, realpath, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
-import { execa, type Options, type ResultPromise } from 'execa'
+import { execa } from 'execa'
 
 const root = resolve(import.meta.dirname, '../..')
 const tsc = join(root, 'node_modules/typescript/bin/tsc')
-
-interface RunOptions extends Options {
-  all: true
-  reject: false
-}
 
 /** A project of a user's: mayfly is installed as it is published, beside a test runner. */
 export interface UserProject extends AsyncDisposable {
   dir: string
   /** Starts the test runner; nothing is thrown when it fails. */
-  run(argv?: readonly string[]): ResultPromise<RunOptions>
+  run(argv?: readonly string[]): UserProjectRun
   write(files: Record<string, string>): Promise<void>
 }
 
@@ -48,9 +43,7 @@ export async function userProject(runner: Runner, files: Record<string, string>)
     dir,
     run(argv = []) {
       const program = join(modules, runners[runner].name, runners[runner].program)
-      const env = { CI: '1', NO_COLOR: '1', FORCE_COLOR: '0', VITEST: undefined, JEST_WORKER_ID: undefined }
-      const options: RunOptions = { cwd: dir, env, all: true, reject: false }
-      return execa('node', [program, ...argv], options)
+      return start(dir, program, argv)
     },
     async write(changed) {
       for (const [name, content] of Object.entries(changed)) await writeFile(join(dir, name), content)
@@ -80,14 +73,28 @@ export async function containersOf(cluster: string): Promise<string[]> {
   return stdout.split('\n').filter(Boolean)
 }
 
-/** Waits for some output of a running program. */
-export async function output(run: UserProjectRun, wanted: RegExp): Promise<void> {
-  let seen = ''
-  for await (const chunk of run.iterable({ from: 'all', binary: true })) {
-    seen += Buffer.from(chunk).toString()
-    if (wanted.test(seen)) return
-  }
-  throw new Error(`ended without ${wanted}:\n${seen}`)
+function start(cwd: string, program: string, argv: readonly string[]) {
+  // What the test runner of this test tells its own workers must not reach the one that it starts.
+  const env = { CI: '1', NO_COLOR: '1', FORCE_COLOR: '0', VITEST: undefined, JEST_WORKER_ID: undefined }
+  return execa('node', [program, ...argv], { cwd, env, all: true, reject: false })
 }
 
-export type UserProjectRun = ReturnType<UserProject['run']>
+/** A test runner under way. */
+export type UserProjectRun = ReturnType<typeof start>
+
+/** Waits until a running program has printed something, from now on. */
+export async function output(run: UserProjectRun, wanted: RegExp): Promise<void> {
+  const { promise, resolve, reject } = Promise.withResolvers<void>()
+  let seen = ''
+  const read = (chunk: Buffer) => {
+    seen += chunk.toString()
+    if (wanted.test(seen)) resolve()
+  }
+  run.all.on('data', read)
+  run.then(() => reject(new Error(`it ended without ${wanted}:\n${seen}`)))
+  try {
+    await promise
+  } finally {
+    run.all.off('data', read)
+  }
+}
