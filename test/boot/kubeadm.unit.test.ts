@@ -53,7 +53,7 @@ describe('the configuration for kubeadm init', () => {
 
   test('leaves kube-proxy out when asked to', async () => {
     const { InitConfiguration } = await documents({ networking: { kubeProxyMode: 'none' } })
-    expect(InitConfiguration).toMatchObject({ skipPhases: ['addon/kube-proxy'] })
+    expect(InitConfiguration).toMatchObject({ skipPhases: ['preflight', 'addon/kube-proxy'] })
   })
 
   test('merge patches: objects merge, lists are replaced, null removes; the node comes after the cluster', async () => {
