@@ -1,15 +1,18 @@
 import { describe, expect, test } from 'vitest'
-import { planSession } from '../../src/session/options.ts'
+import { consistentlyWithin, eventuallyWithin } from '../../src/session/eventually.ts'
 import { limitsWithin } from '../../src/session/limits.ts'
 import { namespaceNameFor } from '../../src/session/namespace.ts'
-import { consistentlyWithin, eventuallyWithin } from '../../src/session/eventually.ts'
+import { planSession } from '../../src/session/options.ts'
 
 const endless = { remainingMs: () => Number.POSITIVE_INFINITY }
 
 describe('a plan', () => {
   test('is the same for projects that ask for the same, in whatever order and from wherever', () => {
     const one = planSession({ nodes: ['control-plane'], images: ['app:dev'], manifests: '/etc/app' }, '/one')
-    const other = planSession({ manifests: ['/etc/app'], images: ['app:dev'], nodes: ['control-plane'] }, '/two')
+    const other = planSession(
+      { manifests: ['/etc/app'], images: ['app:dev'], nodes: ['control-plane'] },
+      '/two',
+    )
     expect(one.key).toBe(other.key)
   })
 
@@ -111,8 +114,8 @@ describe('consistently', () => {
   test('fails at once when it no longer holds, and says how long it did', async () => {
     let looks = 0
     const look = () => expect(++looks).toBeLessThan(3)
-    await expect(
-      consistentlyWithin(endless)(look, { durationMs: 10_000, intervalMs: 1 }),
-    ).rejects.toThrow(/^It held for 0\.\d of 10 s only: expected 3 to be less than 3/)
+    await expect(consistentlyWithin(endless)(look, { durationMs: 10_000, intervalMs: 1 })).rejects.toThrow(
+      /^It held for 0\.\d of 10 s only: expected 3 to be less than 3/,
+    )
   })
 })
