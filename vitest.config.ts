@@ -1,22 +1,21 @@
-import { defineConfig } from 'vitest/config'
+import { defineConfig, type TestProjectInlineConfiguration } from 'vitest/config'
+
+/** Tests on real clusters. These are heavy and machines are small: one file at a time, after the unit tests. */
+function onClusters(name: string, order: number, files: TestProjectInlineConfiguration['test']) {
+  const limits = { testTimeout: 300_000, hookTimeout: 300_000 }
+  return { test: { name, ...limits, fileParallelism: false, sequence: { groupOrder: order }, ...files } }
+}
 
 export default defineConfig({
   test: {
     reporters: ['default', ['json', { outputFile: '.mayfly/results/vitest.json' }]],
     projects: [
       { test: { name: 'unit', include: ['test/**/*.unit.test.ts'] } },
-      {
-        test: {
-          name: 'e2e',
-          include: ['test/**/*.e2e.test.ts'],
-          testTimeout: 300_000,
-          hookTimeout: 300_000,
-          // Clusters are heavy and machines are small: one file at a time.
-          fileParallelism: false,
-          // After the unit tests, which are over in seconds.
-          sequence: { groupOrder: 1 },
-        },
-      },
+      onClusters('kube', 1, {
+        include: ['test/kube/*.e2e.test.ts'],
+        globalSetup: ['test/kube/global-setup.ts'],
+      }),
+      onClusters('e2e', 2, { include: ['test/**/*.e2e.test.ts'], exclude: ['test/kube/**'] }),
     ],
   },
 })

@@ -1,17 +1,10 @@
-import { readFileSync } from 'node:fs'
-import { onTestFinished } from 'vitest'
+import { inject, onTestFinished } from 'vitest'
 import { connectKube, create, type Kube, remove } from '../../src/kube/index.ts'
+import type {} from './global-setup.ts'
 
-/**
- * The cluster that the tests of this folder run on.
- *
- * @throws Error without one: a test that is silently left out proves nothing
- */
+/** The cluster that the tests of this folder run on; `global-setup.ts` makes it. */
 export function testCluster(): Kube {
-  const path = process.env['MAYFLY_TEST_KUBECONFIG']
-  if (!path)
-    throw new Error('Set MAYFLY_TEST_KUBECONFIG to the path of a kubeconfig of a cluster made for tests')
-  return connectKube(readFileSync(path, 'utf8'))
+  return connectKube(inject('testKubeconfig'))
 }
 
 /** A namespace of the test's own, deleted after it. */
