@@ -51,7 +51,7 @@ export async function initWithKubeadm(
     'kubeadm',
     'init',
     '--config=/kind/kubeadm.conf',
-    '--skip-phases=preflight',
+
     '--skip-token-print',
   ]
   await execOrThrow(engine, container, init, { timeoutMs, signal })
