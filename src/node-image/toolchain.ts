@@ -124,8 +124,12 @@ async function missingTools(arch: Architecture): Promise<string[]> {
   const seccomp = `${pkgConfigPath(arch)}/libseccomp.pc`
   if (!(await exists(seccomp)))
     absent.push(`libseccomp to link runc with (apt-get install libseccomp-dev${debianArchitecture})`)
-  if (foreign && !(await runsForeignPrograms(arch)))
-    absent.push(`an emulator that sets up ${arch} packages (apt-get install qemu-user-static binfmt-support)`)
+  if (foreign && !(await exists(`/usr/${gnuTriplet(arch)}/lib/libc.a`)))
+    absent.push(`the C library to link with (apt-get install libc6-dev-${arch}-cross)`)
+  if (foreign && !((await onPath('arch-test')) && (await runsForeignPrograms(arch))))
+    absent.push(
+      `an emulator that sets up ${arch} packages (apt-get install qemu-user-static binfmt-support arch-test)`,
+    )
   return absent
 }
 

@@ -22,7 +22,8 @@ func installImages(context.Context) error {
 	if _, err := os.Stat(bakedStore); err != nil {
 		return nil
 	}
-	// Each layer with iptables comes in both flavours, which differ in links only.
+	// Each layer with iptables comes in both flavours, which differ in links only. Nobody
+	// asks for the legacy one's digest: it stands under that of the other.
 	return images.Install(bakedStore, containerdRoot, func(dir string) string {
 		return strings.Replace(dir, "/iptables-nft", "/iptables-"+string(chosen), 1)
 	})

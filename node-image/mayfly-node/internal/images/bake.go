@@ -99,6 +99,11 @@ func bake(ctx context.Context, document bakeDocument, output string) error {
 	if err != nil {
 		return err
 	}
+	for _, database := range []string{filepath.Join(metadataDir, "meta.db"), filepath.Join(snapshotDir, "metadata.db")} {
+		if err := settleTimes(filepath.Join(output, database), document.Created); err != nil {
+			return err
+		}
+	}
 	if err := os.RemoveAll(filepath.Join(output, snapshotDir, "snapshots")); err != nil {
 		return err
 	}
