@@ -62,8 +62,14 @@ export function waitError(
   cause?: unknown,
 ): MayflyError {
   return signal?.aborted
-    ? new MayflyError('WAIT_ABORTED', `Stopped waiting for ${what}: the caller aborted; last seen: ${lastSeen}`, {
-        cause: cause ?? signal.reason,
+    ? new MayflyError(
+        'WAIT_ABORTED',
+        `Stopped waiting for ${what}: the caller aborted; last seen: ${lastSeen}`,
+        {
+          cause: cause ?? signal.reason,
+        },
+      )
+    : new MayflyError('WAIT_TIMED_OUT', `Waited ${timeoutMs / 1000} s for ${what}; last seen: ${lastSeen}`, {
+        cause,
       })
-    : new MayflyError('WAIT_TIMED_OUT', `Waited ${timeoutMs / 1000} s for ${what}; last seen: ${lastSeen}`, { cause })
 }

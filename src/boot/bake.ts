@@ -10,7 +10,7 @@ import type { WaitLimits } from '../wait.ts'
 import { type KubeadmTarget, kubeadmConfig, placeholders, staticPodTemplate } from './kubeadm.ts'
 import { apiServerPort, type ClusterPlan, controlPlaneHost, type PlannedNode } from './plan.ts'
 import { podTemplates } from './pod-templates.ts'
-import { kubeletConfigPath, type SnapshotManifest } from './snapshot-manifest.ts'
+import { kubeletConfigPath, type SnapshotManifest, snapshotVersion } from './snapshot-manifest.ts'
 
 /**
  * Keys that are the identity of one cluster, or the memory of its processes: a snapshot is made without them, and each
@@ -127,7 +127,8 @@ export async function findSnapshot(
 ): Promise<StoredSnapshot | undefined> {
   const dir = snapshotDir(fingerprint, kubernetes)
   if (!existsSync(join(dir, 'snapshot.json'))) return undefined
-  return { dir, manifest: JSON.parse(await readFile(join(dir, 'snapshot.json'), 'utf8')) as SnapshotManifest }
+  const manifest = JSON.parse(await readFile(join(dir, 'snapshot.json'), 'utf8')) as SnapshotManifest
+  return manifest.version === snapshotVersion ? { dir, manifest } : undefined
 }
 
 const manifestDir = '/etc/kubernetes/manifests'
@@ -153,7 +154,7 @@ export async function saveSnapshot(
   const templates = podTemplates(await list(kube, { apiVersion: 'v1', kind: 'Pod' }))
   const namespaces = await list(kube, { apiVersion: 'v1', kind: 'Namespace' })
   const manifest: SnapshotManifest = {
-    version: 1,
+    version: snapshotVersion,
     kubernetes,
     fingerprint,
     namespaces: namespaces.map(({ metadata }) => metadata.name ?? '').sort(),

@@ -35,6 +35,7 @@ import { withComplaints } from './complaints.ts'
 import { type NodeSurroundings, nodeContainer } from './containers.ts'
 import { loadBalancerName, startLoadBalancer, startOnFreePort } from './entry.ts'
 import { createClusterNetwork } from './network.ts'
+import { nodeImageLabel, nodeImageVersion } from './node-document.ts'
 import { nodeSettingsFiles } from './node-settings.ts'
 import {
   apiServerPort,
@@ -51,6 +52,7 @@ import { type SnapshotManifest, snapshotLabel } from './snapshot-manifest.ts'
 export type { StoredSnapshot } from './bake.ts'
 export { loadBalancerName, loadBalancerRole } from './entry.ts'
 export { type JoinOptions, joinWorker, planWithoutNode } from './join.ts'
+export { nodeImageLabel, nodeImageVersion } from './node-document.ts'
 export { apiServerPort, type ClusterPlan, type PlannedNode } from './plan.ts'
 export type { BaseSnapshot } from './restore.ts'
 export { waitUntilUsable } from './resume.ts'
@@ -233,14 +235,15 @@ async function imageFacts(engine: Engine, image: string): Promise<NodeImageFacts
   }
   const labels: Record<string, string> = found.Config?.Labels ?? {}
   const kubernetes = labels['io.mayfly.kubernetes']
-  if (kubernetes === undefined) {
-    throw new MayflyError(
-      'NODE_IMAGE_UNFIT',
-      `Image "${image}" is no node image of mayfly: it lacks the label io.mayfly.kubernetes`,
-      {
-        hint: 'Build a node image with `npx mayfly build node-image`',
-      },
-    )
+  const version = labels[nodeImageLabel]
+  if (kubernetes === undefined || version !== nodeImageVersion) {
+    const why =
+      kubernetes === undefined
+        ? 'is no node image of mayfly: it lacks the label io.mayfly.kubernetes'
+        : `was built by another version of mayfly: its label ${nodeImageLabel} is ${version}, not ${nodeImageVersion}`
+    throw new MayflyError('NODE_IMAGE_UNFIT', `Image "${image}" ${why}`, {
+      hint: 'Build a node image with `npx mayfly build node-image`',
+    })
   }
   const shipped = labels[snapshotLabel]
   return {

@@ -1,6 +1,15 @@
 import type { ContainerFile } from '../engine/index.ts'
 
 /**
+ * Raised whenever {@link NodeDocument} changes: an image of another version would not do what it is told, and say nothing.
+ * It is the value of the label that marks a node image.
+ */
+export const nodeImageVersion = '2'
+
+/** Image label that marks a node image. */
+export const nodeImageLabel = 'io.mayfly.node-image'
+
+/**
  * What a node is told before it starts, as `/mayfly/node.json`. Its twin is in
  * node-image/mayfly-node/internal/entrypoint/state.go.
  */
@@ -9,8 +18,8 @@ export interface NodeDocument {
   base: string
   /** Files below the snapshot's `files/` to take over; `values` has what stands in them for what. */
   files: string[]
-  /** The same, but put in place only once the API server listens. */
-  lateFiles: string[]
+  /** Further files, put in place stage by stage: each stage waits until somebody listens at its address. */
+  late: { files: string[]; address: string /** It has to answer a TLS handshake, too. */; tls: boolean }[]
   values: Record<string, string>
   podCIDRs: string[]
   /** Leads to the pods of the other nodes. */

@@ -5,7 +5,7 @@ import type { ContainerFile } from '../engine/index.ts'
 import { type ClusterAuthorities, controlPlaneFiles, workerFiles } from '../pki/index.ts'
 import { placeholderValues, type StoredSnapshot } from './bake.ts'
 import { certificateSettings, hasOwnKubeletConfiguration, nodeRegistration } from './kubeadm.ts'
-import { nodeDocumentFile } from './node-document.ts'
+import { type NodeDocument, nodeDocumentFile } from './node-document.ts'
 import {
   apiServerPort,
   bracketed,
@@ -111,7 +111,7 @@ function stateFiles(
     files: files.filter(
       (path) => !isLate(path) && !(path === kubeletConfigPath && hasOwnKubeletConfiguration(node.spec)),
     ),
-    lateFiles: files.filter(isLate),
+    late: lateStages(files),
     values: placeholderValues(plan, node, etcdCluster),
     podCIDRs: plan.spec.networking.disableDefaultCNI ? [] : node.podCidrs,
     routes: plan.spec.networking.disableDefaultCNI ? [] : routesFrom(plan, node),
@@ -128,9 +128,23 @@ function stateFiles(
   return [document, kubeletFlags(plan, node)]
 }
 
-/** Neither can do anything before the API server listens, which starts the sooner without them. */
+/**
+ * What starts when. An API server that finds no etcd tries again only a second later, and its clients can do nothing
+ * before it serves: all four at once take the processor from one another.
+ */
+const stages = [
+  { name: /\/kube-apiserver\.yaml$/, address: '127.0.0.1:2379', tls: false },
+  { name: /\/kube-(controller-manager|scheduler)\.yaml$/, address: 'localhost:6443', tls: true },
+]
+
 function isLate(path: string): boolean {
-  return /\/kube-(controller-manager|scheduler)\.yaml$/.test(path)
+  return stages.some(({ name }) => name.test(path))
+}
+
+function lateStages(files: readonly string[]): NodeDocument['late'] {
+  return stages
+    .map(({ name, address, tls }) => ({ files: files.filter((path) => name.test(path)), address, tls }))
+    .filter((stage) => stage.files.length > 0)
 }
 
 function peerUrl([address = '']: readonly string[]): string {

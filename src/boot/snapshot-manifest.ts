@@ -1,7 +1,10 @@
+/** Raised whenever what is in a base snapshot changes; older ones are made anew. */
+export const snapshotVersion = 2
+
 /** What is known of a base snapshot without opening it; kept as `snapshot.json` beside its files. */
 export interface SnapshotManifest {
-  /** Version of the layout: 1. */
-  version: 1
+  /** See {@link snapshotVersion}. */
+  version: typeof snapshotVersion
   /** Kubernetes version, such as `v1.37.2`. */
   kubernetes: string
   /** Hash of the configuration that it was made with. */

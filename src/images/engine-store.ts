@@ -26,6 +26,10 @@ export const holdRole = 'image-hold'
  * What a node container needs so that images of the engine can run in it without being copied. Read-only, and without
  * the mounts of the engine's containers, which lie below.
  *
+ * Not used when a cluster boots: Docker's archive API (`docker cp`) mounts a container's binds recursively below the very
+ * directory that is bound, and each mount appears in the next; one `docker cp` reached the kernel's limit of 100 000
+ * mounts on Docker 20.10.
+ *
  * @returns No mounts when the engine's store is not plain directories of Docker's overlay2 driver; `why` tells
  */
 export function engineStoreMounts(

@@ -2,7 +2,13 @@
 import { mkdir, readFile, rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { bakeForImage, shippedSnapshotDir, snapshotLabel } from '../boot/index.ts'
+import {
+  bakeForImage,
+  nodeImageLabel,
+  nodeImageVersion,
+  shippedSnapshotDir,
+  snapshotLabel,
+} from '../boot/index.ts'
 import { resolveClusterSpec } from '../config/index.ts'
 import {
   connectEngine,
@@ -268,7 +274,7 @@ function describeImage(
     Entrypoint: ['/usr/local/bin/mayfly-node', 'entrypoint', '/sbin/init'],
     Env: ['PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin', 'container=docker'],
     Labels: {
-      'io.mayfly.node-image': '1',
+      [nodeImageLabel]: nodeImageVersion,
       'io.mayfly.kubernetes': kubernetes.version,
       ...labels,
     },

@@ -16,6 +16,7 @@ const testPackages = ['busybox-static', 'nftables', 'openssl']
 
 const steps = [
   ['Debian packages', installPackages],
+  ['kernel limits', raiseInotifyLimits],
   ['container engine', startEngine],
   ['npm packages', installDependencies],
   ['node image', buildNodeImage],
@@ -68,6 +69,19 @@ async function startEngine() {
     await new Promise((resolve) => setTimeout(resolve, 200))
   }
   throw new Error(`dockerd does not answer after a minute; the end of ${logFile}:\n${tail(logFile)}`)
+}
+
+// Each node takes some two dozen inotify instances; Linux gives a user 128.
+function raiseInotifyLimits() {
+  const wanted = { max_user_instances: 1024, max_user_watches: 524288 }
+  const low = Object.entries(wanted).filter(
+    ([name, least]) => Number(readFileSync(`/proc/sys/fs/inotify/${name}`)) < least,
+  )
+  if (low.length === 0) return 'high enough'
+  if (process.getuid?.() !== 0)
+    return `low: run \`sudo sysctl ${low.map(([name, least]) => `fs.inotify.${name}=${least}`).join(' ')}\``
+  for (const [name, least] of low) writeFileSync(`/proc/sys/fs/inotify/${name}`, String(least))
+  return undefined
 }
 
 function engineAnswers() {

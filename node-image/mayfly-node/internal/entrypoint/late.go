@@ -2,53 +2,76 @@ package entrypoint
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
-	"flag"
 	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"time"
 )
 
-// lateDir holds files until the API server listens.
+// lateDir holds the files of each stage, in folders numbered from 0.
 const lateDir = "/mayfly/late"
 
 const (
 	lookEvery = 10 * time.Millisecond
-	// An API server that never comes must not keep its own diagnosis from
-	// coming: the other components tell more than their absence.
+	// What never comes must not keep its own diagnosis from coming: the other
+	// components tell more than their absence.
 	releaseAfter = 30 * time.Second
 )
 
-// RunLateFiles puts the late files in their places once the API server listens.
-// What cannot do anything before that would only take processor time from
-// etcd and the API server while these start.
-func RunLateFiles(ctx context.Context, args []string) error {
-	flags := flag.NewFlagSet("late-files", flag.ContinueOnError)
-	address := flags.String("address", "localhost:6443", "where the API server listens")
-	if err := flags.Parse(args); err != nil {
+// stage is a set of files that wait for somebody to listen.
+type stage struct {
+	Files   []string `json:"files"`
+	Address string   `json:"address"`
+	// TLS asks for a handshake as well: the API server takes connections
+	// long before it serves any.
+	TLS bool `json:"tls"`
+}
+
+// RunLateFiles puts the late files in their places, stage by stage. What cannot
+// do anything before somebody else listens would only take processor time from
+// that one, or fail and wait before it tries again.
+func RunLateFiles(ctx context.Context, _ []string) error {
+	wanted, err := readNodeDocument()
+	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, releaseAfter)
 	defer cancel()
-	waitForListener(ctx, *address)
-	return moveTree(lateDir, "/")
+	for i, s := range wanted.Late {
+		s.wait(ctx)
+		if err := moveTree(filepath.Join(lateDir, strconv.Itoa(i)), "/"); err != nil {
+			return err
+		}
+	}
+	return os.RemoveAll(lateDir)
 }
 
-func waitForListener(ctx context.Context, address string) {
-	for {
-		connection, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
-		if err == nil {
-			connection.Close()
-			return
-		}
+// wait returns when somebody listens, or when the context ends.
+func (s stage) wait(ctx context.Context) {
+	for !s.answers(ctx) {
 		select {
 		case <-ctx.Done():
 			return
 		case <-time.After(lookEvery):
 		}
 	}
+}
+
+func (s stage) answers(ctx context.Context) bool {
+	connection, err := (&net.Dialer{}).DialContext(ctx, "tcp", s.Address)
+	if err != nil {
+		return false
+	}
+	defer connection.Close()
+	if !s.TLS {
+		return true
+	}
+	// Who it is does not matter here, only that it answers.
+	return tls.Client(connection, &tls.Config{InsecureSkipVerify: true}).HandshakeContext(ctx) == nil
 }
 
 // moveTree moves every file below from to the same place below to. The kubelet

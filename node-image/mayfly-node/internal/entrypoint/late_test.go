@@ -44,7 +44,7 @@ func TestWaitForListenerSeesOneThatComesLate(t *testing.T) {
 	defer cancel()
 	seen := make(chan struct{})
 	go func() {
-		waitForListener(ctx, address)
+		stage{Address: address}.wait(ctx)
 		close(seen)
 	}()
 	select {
@@ -60,5 +60,22 @@ func TestWaitForListenerSeesOneThatComesLate(t *testing.T) {
 	<-seen
 	if ctx.Err() != nil {
 		t.Error("it only gave up")
+	}
+}
+
+// The API server takes connections long before it serves them.
+func TestHandshakeIsWaitedFor(t *testing.T) {
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	if (stage{Address: silent.Addr().String(), TLS: true}).answers(ctx) {
+		t.Error("a listener that says nothing counts as one that serves")
+	}
+	if !(stage{Address: silent.Addr().String()}).answers(t.Context()) {
+		t.Error("a listener does not count as one")
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"mayfly.io/node-image/mayfly-node/internal/etcdstate"
@@ -27,9 +28,9 @@ type node struct {
 	// Files are those below the snapshot's files/ to take over. Values has
 	// what stands in them for what.
 	Files []string `json:"files"`
-	// LateFiles are put in place once the API server listens.
-	LateFiles []string          `json:"lateFiles"`
-	Values    map[string]string `json:"values"`
+	// Late are further files, which wait for others to listen.
+	Late   []stage           `json:"late"`
+	Values map[string]string `json:"values"`
 	// PodCIDRs are the pod subnets of this node, one a family; none when
 	// the cluster brings a network of its own.
 	PodCIDRs []string `json:"podCIDRs"`
@@ -75,9 +76,11 @@ func restoreState(context.Context) error {
 			return err
 		}
 	}
-	for _, name := range wanted.LateFiles {
-		if err := restoreFile(wanted, name, lateDir); err != nil {
-			return err
+	for i, s := range wanted.Late {
+		for _, name := range s.Files {
+			if err := restoreFile(wanted, name, filepath.Join(lateDir, strconv.Itoa(i))); err != nil {
+				return err
+			}
 		}
 	}
 	if len(wanted.PodCIDRs) > 0 {
