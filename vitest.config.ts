@@ -2,7 +2,8 @@ import { defineConfig, type TestProjectInlineConfiguration } from 'vitest/config
 
 /** Tests on real clusters. These are heavy and machines are small: one file at a time, after the unit tests. */
 function onClusters(name: string, order: number, files: TestProjectInlineConfiguration['test']) {
-  const limits = { testTimeout: 300_000, hookTimeout: 300_000 }
+  // A shared machine in CI may stall for longer than any wait allows; what fails twice is broken.
+  const limits = { testTimeout: 300_000, hookTimeout: 300_000, retry: process.env['CI'] ? 1 : 0 }
   return { test: { name, ...limits, fileParallelism: false, sequence: { groupOrder: order }, ...files } }
 }
 

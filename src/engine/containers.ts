@@ -243,15 +243,6 @@ export async function inspectContainer(
   )
 }
 
-/** Whether a container is there, in any state. */
-export async function containerExists(
-  engine: Engine,
-  container: string,
-  options: Abortable = {},
-): Promise<boolean> {
-  return unlessGone(inspectContainer(engine, container, options))
-}
-
 /**
  * Waits until a container's main process has ended.
  *

@@ -9,7 +9,7 @@ import { type ImageSource, resolveSources, type WantedImage } from './sources.ts
 import { type Recipient, streamImages } from './stream.ts'
 
 export type { ImageBuild } from './build.ts'
-export { engineStoreMounts, type Hold, holdImage, holdRole } from './engine-store.ts'
+export { engineStoreMounts, type Hold, holdRole } from './engine-store.ts'
 export type { ImageNode } from './nodes.ts'
 export { explainPullPolicy } from './pull-policy.ts'
 export { nodeReference } from './reference.ts'

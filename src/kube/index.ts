@@ -13,7 +13,7 @@ export {
   remove,
 } from './crud.ts'
 export { discoverKinds, type ResourceKind, resolveKind } from './discovery.ts'
-export { eventOf, events, type KubeEvent } from './events.ts'
+export { events, type KubeEvent } from './events.ts'
 export { type ExecOptions, type ExecResult, execInPod } from './exec.ts'
 export {
   type ContainerReport,
