@@ -133,7 +133,7 @@ function stateFiles(
  * before it serves: all four at once take the processor from one another.
  */
 const stages = [
-  { name: /\/kube-apiserver\.yaml$/, address: '127.0.0.1:2379', tls: false },
+  { name: /\/kube-apiserver\.yaml$/, address: 'localhost:2379', tls: false },
   { name: /\/kube-(controller-manager|scheduler)\.yaml$/, address: 'localhost:6443', tls: true },
 ]
 
