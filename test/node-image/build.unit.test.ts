@@ -159,9 +159,9 @@ describe('the host', () => {
 
   test.each([
     ['go: module lookup disabled by GOPROXY=off', 'Go is told not to fetch modules'],
-    ['dial tcp: lookup proxy.golang.org: no such host', 'the module proxy is out of reach'],
+    ['dial tcp: lookup proxy.example.com: no such host', 'the module proxy is out of reach'],
     ['write /root/.cache/go-build/x: no space left on device', 'The disk is full'],
-    ['E: Failed to fetch http://deb.debian.org/x  Temporary failure resolving', 'mirror is out of reach'],
+    ['E: Failed to fetch http://mirror.example.com/x  Temporary failure resolving', 'mirror is out of reach'],
   ])('%j is explained', (output, summary) => {
     expect(explainFailure(output)?.summary).toContain(summary)
   })
