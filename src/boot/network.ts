@@ -1,11 +1,42 @@
 import { randomInt } from 'node:crypto'
-import { createNetwork, type Engine, type Network, randomUlaSubnet } from '../engine/index.ts'
+import type { ClusterSpec } from '../config/index.ts'
+import { createNetwork, type Engine, engineStatus, type Network, randomUlaSubnet } from '../engine/index.ts'
 import { MayflyError } from '../errors.ts'
 import type { Labels } from '../reaper/index.ts'
-import type { NodeSubnets } from './plan.ts'
+import { familiesOf, type NodeSubnets } from './plan.ts'
 
 /** Attempts to find a subnet that nobody else uses, before giving up. */
 const attempts = 12
+
+/** The container network of a cluster. */
+export function networkName({ name }: Pick<ClusterSpec, 'name'>): string {
+  return `mayfly-${name}`
+}
+
+/**
+ * Makes the cluster's network, and takes its name with it.
+ *
+ * @throws MayflyError `CLUSTER_EXISTS` when somebody else has the name
+ */
+export async function claimNetwork(
+  engine: Engine,
+  spec: ClusterSpec,
+  labels: Labels,
+): ReturnType<typeof createClusterNetwork> {
+  try {
+    return await createClusterNetwork(engine, networkName(spec), familiesOf(spec), labels)
+  } catch (thrown) {
+    if (engineStatus(thrown) !== 409) throw thrown
+    throw new MayflyError(
+      'CLUSTER_EXISTS',
+      `There is a cluster named "${spec.name}" already, or one is being made: network ${networkName(spec)} is there`,
+      {
+        hint: `Choose another name, or delete it with \`npx mayfly delete cluster --name ${spec.name}\``,
+        cause: thrown,
+      },
+    )
+  }
+}
 
 /**
  * Makes the cluster's own container network. Its subnet is chosen here and not by the engine, which has few of its

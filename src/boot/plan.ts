@@ -80,6 +80,11 @@ export function controlPlaneAddress(plan: ClusterPlan, node: PlannedNode): strin
   return required(addresses[0])
 }
 
+/** The name or address of the control plane for whoever is in the cluster's network. */
+export function controlPlaneEndpoint(plan: ClusterPlan): string {
+  return (plan.loadBalancer ?? controlPlanes(plan.nodes)[0]?.addresses ?? [''])[0] ?? ''
+}
+
 /** An address as it stands before a port. */
 export function bracketed(address: string): string {
   return address.includes(':') ? `[${address}]` : address

@@ -3,8 +3,7 @@ import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { ContainerFile } from '../engine/index.ts'
 import { type ClusterAuthorities, controlPlaneFiles, workerFiles } from '../pki/index.ts'
-import { placeholderValues, type StoredSnapshot } from './bake.ts'
-import { certificateSettings, hasOwnKubeletConfiguration, nodeRegistration } from './kubeadm.ts'
+import { certificateSettings, hasOwnKubeletConfiguration, nodeRegistration, placeholders } from './kubeadm.ts'
 import { type NodeDocument, nodeDocumentFile } from './node-document.ts'
 import {
   apiServerPort,
@@ -23,6 +22,7 @@ import {
   type SnapshotManifest,
   shippedSnapshotDir,
 } from './snapshot-manifest.ts'
+import type { StoredSnapshot } from './snapshot-store.ts'
 
 /** A base snapshot to restore: the one in the node image, or one of this host's. */
 export type BaseSnapshot =
@@ -173,4 +173,26 @@ function kubeletFlags(plan: ClusterPlan, node: PlannedNode): ContainerFile {
     path: '/var/lib/kubelet/kubeadm-flags.env',
     content: `KUBELET_KUBEADM_ARGS="${flags.join(' ')}"\n`,
   }
+}
+
+/** The values that stand for the placeholders of a snapshot's files on one node. */
+function placeholderValues(
+  plan: ClusterPlan,
+  node: PlannedNode,
+  etcdCluster: string,
+): Record<string, string> {
+  const values: Record<keyof typeof placeholders, string> = {
+    nodeName: node.spec.name,
+    nodeAddress: node.addresses[0] ?? '',
+    clusterName: plan.spec.name,
+    etcdCluster,
+    // With one replica there is nobody to elect against, and the election takes seconds.
+    leaderElection: String(plan.loadBalancer !== undefined),
+  }
+  return Object.fromEntries(
+    Object.entries(placeholders).map(([name, placeholder]) => [
+      placeholder,
+      values[name as keyof typeof placeholders],
+    ]),
+  )
 }

@@ -1,0 +1,39 @@
+import { type Engine, inspectContainer, publishedPort, readFile } from '../engine/index.ts'
+import { connectKube, type Kube } from '../kube/index.ts'
+import { adminKubeconfig, type ClusterAuthorities } from '../pki/index.ts'
+import { loadBalancerName } from './entry.ts'
+import { apiServerPort, type ClusterPlan, controlPlanes } from './plan.ts'
+
+/** Connects to a cluster of these authorities through the port of the host that leads to its API server. */
+export async function connectAsAdmin(
+  engine: Engine,
+  plan: ClusterPlan,
+  authorities: ClusterAuthorities,
+): Promise<{ kube: Kube; kubeconfig: string }> {
+  const [first] = controlPlanes(plan.nodes)
+  const entry = plan.loadBalancer ? loadBalancerName(plan) : (first?.spec.name ?? '')
+  const port = publishedPort(await inspectContainer(engine, entry), apiServerPort)
+  const server = `https://${hostAddress(plan)}:${port}`
+  const kubeconfig = await adminKubeconfig(authorities, { name: plan.spec.name, server })
+  return { kubeconfig, kube: connectKube(kubeconfig) }
+}
+
+/** Connects to a cluster that kubeadm made on a node, with the credentials that it left there. */
+export async function connectThroughNode(
+  engine: Engine,
+  plan: ClusterPlan,
+  container: string,
+): Promise<Kube> {
+  const admin = String(await readFile(engine, container, '/etc/kubernetes/super-admin.conf'))
+  const port = publishedPort(await inspectContainer(engine, container), apiServerPort)
+  return connectKube(admin.replace(/server: .*/, `server: https://${hostAddress(plan)}:${port}`))
+}
+
+/** Where this process reaches ports that the engine publishes. */
+function hostAddress({ spec }: ClusterPlan): string {
+  const { apiServerAddress } = spec.networking
+  if (apiServerAddress === '0.0.0.0') return '127.0.0.1'
+  return apiServerAddress.includes(':')
+    ? `[${apiServerAddress === '::' ? '::1' : apiServerAddress}]`
+    : apiServerAddress
+}

@@ -1,0 +1,130 @@
+import { existsSync } from 'node:fs'
+import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { homedir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { buffer, text } from 'node:stream/consumers'
+import { type Engine, execStream, readFile as readNodeFile } from '../engine/index.ts'
+import { MayflyError } from '../errors.ts'
+import { type Kube, list } from '../kube/index.ts'
+import { staticPodTemplate } from './kubeadm.ts'
+import type { ClusterPlan, PlannedNode } from './plan.ts'
+import { podTemplates } from './pod-templates.ts'
+import { kubeletConfigPath, type SnapshotManifest, snapshotVersion } from './snapshot-manifest.ts'
+
+/** A base snapshot on this host. */
+export interface StoredSnapshot {
+  dir: string
+  manifest: SnapshotManifest
+}
+
+/** Where base snapshots are kept on this host. */
+export function snapshotDir(fingerprint: string, kubernetes: string): string {
+  const cache =
+    process.env['MAYFLY_CACHE_DIR'] ??
+    join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'mayfly')
+  return join(cache, 'snapshots', `${kubernetes}-${fingerprint.slice(0, 16)}`)
+}
+
+/** The base snapshot with a fingerprint, if this host has it. */
+export async function findSnapshot(
+  fingerprint: string,
+  kubernetes: string,
+): Promise<StoredSnapshot | undefined> {
+  const dir = snapshotDir(fingerprint, kubernetes)
+  if (!existsSync(join(dir, 'snapshot.json'))) return undefined
+  const manifest = JSON.parse(await readFile(join(dir, 'snapshot.json'), 'utf8')) as SnapshotManifest
+  return manifest.version === snapshotVersion ? { dir, manifest } : undefined
+}
+
+/**
+ * Keys that are the identity of one cluster, or the memory of its processes: a snapshot is made without them, and each
+ * cluster gets or makes its own. The patterns are Go's path.Match.
+ */
+const identityKeys = [
+  '/registry/apiregistration.k8s.io/apiservices-status/*',
+  '/registry/certificatesigningrequests/*',
+  '/registry/clustertrustbundles/*',
+  '/registry/configmaps/*/kube-root-ca.crt',
+  '/registry/configmaps/kube-public/cluster-info',
+  '/registry/configmaps/kube-system/extension-apiserver-authentication',
+  '/registry/csinodes/*',
+  '/registry/endpointslices/*/*',
+  '/registry/events/*/*',
+  '/registry/leases/*/*',
+  '/registry/masterleases/*',
+  '/registry/minions/*',
+  '/registry/peerserverleases/*',
+  '/registry/pods/*/*',
+  '/registry/replicasets-status/*/*',
+  '/registry/secrets/kube-system/bootstrap-token-*',
+  '/registry/services/endpoints/*/*',
+]
+
+const manifestDir = '/etc/kubernetes/manifests'
+
+/** Saves the state of a cluster of one node, made by kubeadm, as a base snapshot in a folder of this host. */
+export async function saveSnapshot(
+  engine: Engine,
+  plan: ClusterPlan,
+  node: PlannedNode,
+  kube: Kube,
+  { fingerprint, kubernetes, dir }: { fingerprint: string; kubernetes: string; dir: string },
+): Promise<StoredSnapshot> {
+  const container = node.spec.name
+  const address = node.addresses[0] ?? ''
+  const from = { name: container, address, cluster: plan.spec.name }
+  const staticPods = ['etcd', 'kube-apiserver', 'kube-controller-manager', 'kube-scheduler']
+  const files: Record<string, string> = {}
+  for (const name of staticPods) {
+    const path = `${manifestDir}/${name}.yaml`
+    files[path] = staticPodTemplate(String(await readNodeFile(engine, container, path)), from)
+  }
+  files[kubeletConfigPath] = String(await readNodeFile(engine, container, kubeletConfigPath))
+  const templates = podTemplates(await list(kube, { apiVersion: 'v1', kind: 'Pod' }))
+  const namespaces = await list(kube, { apiVersion: 'v1', kind: 'Namespace' })
+  const manifest: SnapshotManifest = {
+    version: snapshotVersion,
+    kubernetes,
+    fingerprint,
+    namespaces: namespaces.map(({ metadata }) => metadata.name ?? '').sort(),
+    controlPlaneFiles: Object.keys(files),
+    workerFiles: [kubeletConfigPath],
+    pods: templates.map(({ template }) => template),
+  }
+  const etcd = await saveState(engine, container)
+  const contents = [
+    ...Object.entries(files).map(([path, content]) => [`files${path}`, content] as const),
+    ...templates.map(({ template, text }) => [`pods/${template.name}.json`, text] as const),
+    ['etcd.jsonl.gz', etcd] as const,
+  ]
+  await writeSnapshot(dir, manifest, contents)
+  return { dir, manifest }
+}
+
+async function saveState(engine: Engine, container: string): Promise<Buffer> {
+  const { stdin, stdout, stderr, exited } = await execStream(engine, container, ['mayfly-node', 'state-save'])
+  stdin.end(JSON.stringify({ omit: identityKeys }))
+  const [state, complaint, exitCode] = await Promise.all([buffer(stdout), text(stderr), exited])
+  if (exitCode !== 0) {
+    throw new MayflyError('EXEC_FAILED', `mayfly-node state-save failed on ${container}`, {
+      output: complaint,
+    })
+  }
+  return state
+}
+
+/** The snapshot appears whole or not at all; of two processes that bake the same one, the last wins. */
+async function writeSnapshot(
+  dir: string,
+  manifest: SnapshotManifest,
+  contents: readonly (readonly [path: string, content: string | Buffer])[],
+): Promise<void> {
+  const draft = `${dir}.draft-${process.pid}`
+  for (const [path, content] of contents) {
+    await mkdir(dirname(join(draft, path)), { recursive: true })
+    await writeFile(join(draft, path), content)
+  }
+  await writeFile(join(draft, 'snapshot.json'), `${JSON.stringify(manifest, undefined, 2)}\n`)
+  await rm(dir, { recursive: true, force: true })
+  await rename(draft, dir)
+}
