@@ -30,6 +30,8 @@ export type MayflyErrorCode =
   | 'KUBE_REQUEST_FAILED'
   | 'KUBE_OBJECT_FAILED'
   | 'SNAPSHOT_UNFIT'
+  | 'SNAPSHOT_NOT_FOUND'
+  | 'ROLLBACK_FAILED'
 
 /** The parts of a {@link MayflyError}; see its properties. */
 export interface MayflyErrorParts {

@@ -22,3 +22,10 @@ export type * from './config/index.ts'
 export { isMayflyError, MayflyError, type MayflyErrorCode } from './errors.ts'
 export type { Kube } from './kube/index.ts'
 export type { ProgressMode, StepEvent } from './progress/index.ts'
+export type {
+  RollbackOptions,
+  RollbackReport,
+  SettledReport,
+  Snapshot,
+  SnapshotOptions,
+} from './snapshot/index.ts'

@@ -20,6 +20,7 @@ import (
 	"mayfly.io/node-image/mayfly-node/internal/images"
 	"mayfly.io/node-image/mayfly-node/internal/loadbalancer"
 	"mayfly.io/node-image/mayfly-node/internal/network"
+	"mayfly.io/node-image/mayfly-node/internal/rollback"
 )
 
 type subcommand struct {
@@ -34,6 +35,9 @@ var subcommands = []subcommand{
 	{"kubelet-cgroup", "create the cgroup that the kubelet starts pods in", entrypoint.RunKubeletCgroup},
 	{"late-files", "put files in place once the API server listens", entrypoint.RunLateFiles},
 	{"state-save", "write the state of this control plane to standard output", etcdstate.RunSave},
+	{"snapshot-take", "save the state of this node in a folder of it", rollback.RunTake},
+	{"rollback", "take this control plane back to a saved state", rollback.Run},
+	{"rollback-node", "end what runs on this node without an object", rollback.RunNode},
 	{"loadbalancer", "spread connections over several API servers", loadbalancer.Run},
 	{"dns-wait", "wait until the cluster's DNS answers", dnswait.Run},
 	{"images-bake", "write a containerd store whose layers are directories", images.RunBake},

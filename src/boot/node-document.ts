@@ -4,7 +4,7 @@ import type { ContainerFile } from '../engine/index.ts'
  * Raised whenever {@link NodeDocument} changes: an image of another version would not do what it is told, and say nothing.
  * It is the value of the label that marks a node image.
  */
-export const nodeImageVersion = '2'
+export const nodeImageVersion = '3'
 
 /** Image label that marks a node image. */
 export const nodeImageLabel = 'io.mayfly.node-image'

@@ -34,10 +34,20 @@ import {
   portForward,
 } from '../kube/index.ts'
 import { deleteCluster, type Lease, makePrivateFolder, removePrivateFolder } from '../reaper/index.ts'
+import {
+  latestSnapshot,
+  type RollbackOptions,
+  type RollbackReport,
+  rollBack,
+  type Snapshot,
+  type SnapshotOptions,
+  snapshotNamed,
+  takeSnapshot,
+} from '../snapshot/index.ts'
 import { collectLogs } from './export-logs.ts'
 import { findKubectl, type KubectlOptions, runKubectl } from './kubectl.ts'
 import { ClusterNode, type StartOptions, type StopOptions } from './node.ts'
-import { readClusterAuthorities, readOwnLabels, writeRecord } from './record.ts'
+import { controlPlaneNames, readClusterAuthorities, readOwnLabels, writeRecord } from './record.ts'
 
 /**
  * What a step of the boot took.
@@ -253,6 +263,45 @@ export class Cluster implements AsyncDisposable {
     const { signal } = options
     await Promise.all(this.#containers().map((name) => startContainer(this.#engine, name, { signal })))
     await this.#awaitUsable(undefined, options)
+  }
+
+  /**
+   * Saves the state of the cluster, to be taken back to it by {@link Cluster.rollback}. It waits until controllers are at
+   * rest: everything that the state leads to is in it.
+   *
+   * @param name Default: one of its own. An older snapshot of that name is replaced
+   * @throws MayflyError `CONFIG_INVALID` for a name that is none, `EXEC_FAILED`
+   */
+  snapshot(name?: string, options: SnapshotOptions = {}): Promise<Snapshot> {
+    return takeSnapshot(this.#snapshotTarget(), name, options)
+  }
+
+  /**
+   * Takes the cluster back to a snapshot while it runs: every object of the API, and what follows from them. Pods that
+   * came since are killed, local volumes and nodes that came since are removed, what was deleted or changed comes back.
+   * Loaded images stay. Nobody may go on writing to the cluster meanwhile.
+   *
+   * @param snapshot A snapshot of this cluster, or its name; default: the last one
+   * @throws MayflyError `SNAPSHOT_NOT_FOUND`; `ROLLBACK_FAILED` when the cluster can't be brought back, and a new one is
+   *   needed
+   */
+  async rollback(snapshot?: Snapshot | string, options: RollbackOptions = {}): Promise<RollbackReport> {
+    const target = this.#snapshotTarget()
+    const [controlPlane = ''] = controlPlaneNames(this.#plan)
+    const wanted =
+      snapshot === undefined
+        ? await latestSnapshot(this.#engine, controlPlane)
+        : typeof snapshot === 'string'
+          ? await snapshotNamed(this.#engine, controlPlane, snapshot)
+          : snapshot
+    for (const { name } of this.#nodes.filter(({ name }) => !wanted.nodes.includes(name))) {
+      await this.removeNode(name, options.signal ? { signal: options.signal } : {})
+    }
+    return rollBack({ ...target, plan: this.#plan }, wanted, options)
+  }
+
+  #snapshotTarget() {
+    return { engine: this.#engine, plan: this.#plan, kube: this.kube }
   }
 
   /**

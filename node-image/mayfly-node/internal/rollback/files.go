@@ -1,0 +1,99 @@
+package rollback
+
+import (
+	"bytes"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+)
+
+const (
+	staticPodDir = "/etc/kubernetes/manifests"
+	// filesDir is the folder of a snapshot that holds a node's files.
+	filesDir = "files"
+)
+
+// kubeletFiles are those that the kubelet reads when it starts.
+var kubeletFiles = []string{"/var/lib/kubelet/config.yaml", "/var/lib/kubelet/kubeadm-flags.env"}
+
+// nodeFiles are the files that make a node what it is and that exist.
+func nodeFiles() ([]string, error) {
+	static, err := filepath.Glob(staticPodDir + "/*")
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(append(static, kubeletFiles...), func(path string) bool {
+		info, err := os.Stat(path)
+		return err != nil || !info.Mode().IsRegular()
+	}), nil
+}
+
+func saveFiles(dir string) error {
+	paths, err := nodeFiles()
+	if err != nil {
+		return err
+	}
+	for _, path := range paths {
+		content, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		if err := writeFile(filepath.Join(dir, filesDir, path), content); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// restoreFiles puts back what changed and takes away what was added. It returns
+// the paths of those files.
+func restoreFiles(dir string) ([]string, error) {
+	saved := filepath.Join(dir, filesDir)
+	var changed []string
+	err := filepath.WalkDir(saved, func(from string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		path := from[len(saved):]
+		wanted, err := os.ReadFile(from)
+		if err != nil {
+			return err
+		}
+		if is, err := os.ReadFile(path); err == nil && bytes.Equal(is, wanted) {
+			return nil
+		}
+		changed = append(changed, path)
+		return writeFile(path, wanted)
+	})
+	if err != nil {
+		return changed, err
+	}
+	present, err := nodeFiles()
+	if err != nil {
+		return changed, err
+	}
+	for _, path := range present {
+		if _, err := os.Stat(filepath.Join(saved, path)); errors.Is(err, fs.ErrNotExist) {
+			changed = append(changed, path)
+			if err := os.Remove(path); err != nil {
+				return changed, err
+			}
+		}
+	}
+	return changed, nil
+}
+
+// writeFile makes the file appear whole: the kubelet watches for it.
+func writeFile(path string, content []byte) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	// The kubelet takes no notice of names that begin with a dot.
+	draft := filepath.Join(filepath.Dir(path), "."+filepath.Base(path))
+	if err := os.WriteFile(draft, content, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(draft, path)
+}

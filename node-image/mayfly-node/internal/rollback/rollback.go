@@ -1,0 +1,260 @@
+package rollback
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"golang.org/x/sys/unix"
+	"mayfly.io/node-image/mayfly-node/internal/etcdstate"
+)
+
+// quiet is how long nothing may change before a roll-back counts as settled.
+const quiet = 100 * time.Millisecond
+
+// debounce lets changes that belong together come before the next comparison.
+const debounce = 20 * time.Millisecond
+
+// request is what `rollback` reads from standard input. The end of the input
+// says that the nodes have ended what they had to.
+type request struct {
+	// Dir is the folder that `snapshot-take` made.
+	Dir       string `json:"dir"`
+	TimeoutMs int    `json:"timeoutMs"`
+}
+
+// written is told as soon as etcd has the saved state.
+type written struct {
+	Event   string `json:"event"`
+	Deleted int    `json:"deleted"`
+	Written int    `json:"written"`
+	// Restarted are pods as NAMESPACE/NAME that come back and start once more.
+	Restarted []string `json:"restarted"`
+	// Files of this node that were put back.
+	Files []string `json:"files"`
+	// Gone and Wanted are UIDs of pods as the nodes' runtimes know them.
+	Gone   []string `json:"gone"`
+	Wanted []string `json:"wanted"`
+	// Volumes are the folders of local volumes to keep.
+	Volumes []string `json:"volumes"`
+	// BeforeMs is when the first key was written, in Unix time.
+	BeforeMs int64 `json:"beforeMs"`
+	TookMs   int64 `json:"tookMs"`
+}
+
+// settled is told at the end.
+type settled struct {
+	Event string `json:"event"`
+	// Pending is what has not come about in time; empty after a success.
+	Pending []string `json:"pending"`
+	// Repeats is how often something had to be written again, because
+	// somebody was still at work on the old state.
+	Repeats int `json:"repeats"`
+	// Keys is how many keys were compared at the end and found to be as saved.
+	Keys   int   `json:"keys"`
+	TookMs int64 `json:"tookMs"`
+}
+
+// Run takes this control plane back to a saved state.
+func Run(ctx context.Context, _ []string) error {
+	start := time.Now()
+	input := json.NewDecoder(os.Stdin)
+	var request request
+	if err := input.Decode(&request); err != nil {
+		return fmt.Errorf("read the request on standard input: %w", err)
+	}
+	ctx, stop := context.WithTimeout(ctx, time.Duration(request.TimeoutMs)*time.Millisecond)
+	defer stop()
+	unlock, err := lock(filepath.Dir(request.Dir))
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	files, err := restoreNode(ctx, request.Dir)
+	if err != nil {
+		return err
+	}
+	target, err := readTarget(request.Dir)
+	if err != nil {
+		return err
+	}
+	client, err := etcdstate.Connect()
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	s := store{client}
+	first, err := target.writeOnce(ctx, s)
+	if err != nil {
+		return err
+	}
+	output := json.NewEncoder(os.Stdout)
+	err = output.Encode(written{
+		Event: "written", Deleted: len(first.deletes), Written: len(first.puts),
+		Restarted: podNames(first.restarted), Files: orEmpty(files), Gone: orEmpty(first.gone), Wanted: target.wanted(),
+		Volumes: orEmpty(target.volumes), BeforeMs: start.UnixMilli(), TookMs: time.Since(start).Milliseconds(),
+	})
+	if err != nil {
+		return err
+	}
+	nodesDone := make(chan struct{})
+	go func() {
+		io.Copy(io.Discard, io.MultiReader(input.Buffered(), os.Stdin))
+		close(nodesDone)
+	}()
+	end, err := target.settle(ctx, s, nodesDone)
+	if err != nil {
+		return err
+	}
+	end.TookMs = time.Since(start).Milliseconds()
+	return output.Encode(end)
+}
+
+// lock keeps a roll-back that was given up from meddling with the next one.
+func lock(dir string) (unlock func(), err error) {
+	file, err := os.OpenFile(filepath.Join(dir, ".lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(file.Fd()), unix.LOCK_EX); err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	return func() { file.Close() }, nil
+}
+
+// writeOnce looks and writes what differs, statuses too.
+func (t *target) writeOnce(ctx context.Context, s store) (*difference, error) {
+	d, err := t.look(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	d.puts = append(d.puts, d.statuses...)
+	return d, t.write(ctx, s, d)
+}
+
+// write carries a difference out. New UIDs are kept first: an interrupted
+// roll-back must not take the pods that it made for somebody else's.
+func (t *target) write(ctx context.Context, s store, d *difference) error {
+	if len(d.restarted) > 0 {
+		if err := writeState(t.dir, t.state); err != nil {
+			return err
+		}
+	}
+	return d.apply(ctx, s)
+}
+
+// settle repeats what others undo, until everything is as it was, the nodes are
+// done, and nothing has changed for a while.
+func (t *target) settle(ctx context.Context, s store, nodesDone <-chan struct{}) (settled, error) {
+	end := settled{Event: "settled", Pending: []string{}, Keys: len(t.state)}
+	changes := s.client.Watch(ctx, root, clientv3.WithPrefix())
+	polished := false
+	for {
+		d, err := t.look(ctx, s)
+		if ctx.Err() != nil {
+			end.Pending = append(end.Pending, "a last comparison with the saved state")
+			return end, nil
+		}
+		if err != nil {
+			return end, err
+		}
+		pending := d.pending()
+		switch {
+		case !d.isEmpty():
+			end.Repeats++
+		case len(pending) == 0 && !polished:
+			// Now that the saved statuses are true again, controllers let them stand.
+			polished = true
+			d.puts = d.statuses
+		}
+		if err := t.write(ctx, s, d); err != nil && ctx.Err() == nil {
+			return end, err
+		}
+		calm := isCalm(ctx, changes)
+		if ctx.Err() != nil {
+			end.Pending = append(pending, unfinished(nodesDone)...)
+			return end, nil
+		}
+		if calm && len(pending) == 0 && len(unfinished(nodesDone)) == 0 {
+			return end, nil
+		}
+	}
+}
+
+// isCalm waits for a change that matters, and tells whether none came.
+func isCalm(ctx context.Context, changes clientv3.WatchChan) bool {
+	timer := time.NewTimer(quiet)
+	defer timer.Stop()
+	calm := true
+	for {
+		select {
+		case <-ctx.Done():
+			return false
+		case response, open := <-changes:
+			if !open {
+				changes = nil
+			}
+			if calm && slices.ContainsFunc(response.Events, matters) {
+				calm = false
+				timer.Reset(debounce)
+			}
+		case <-timer.C:
+			return calm
+		}
+	}
+}
+
+func matters(event *clientv3.Event) bool {
+	key := string(event.Kv.Key)
+	switch careOf(key) {
+	case exact, derived:
+		return true
+	case spliced:
+		return !strings.HasPrefix(key, nodePrefix)
+	}
+	return false
+}
+
+func unfinished(nodesDone <-chan struct{}) []string {
+	select {
+	case <-nodesDone:
+		return nil
+	default:
+		return []string{"the nodes' processes"}
+	}
+}
+
+func (d *difference) pending() []string {
+	pending := slices.Clone(d.unready)
+	for _, key := range d.deletes {
+		pending = append(pending, key+" is there again")
+	}
+	for _, p := range d.puts {
+		pending = append(pending, p.key+" differs again")
+	}
+	return pending
+}
+
+func podNames(keys []string) []string {
+	names := make([]string, len(keys))
+	for i, key := range keys {
+		names[i] = strings.TrimPrefix(key, podPrefix)
+	}
+	slices.Sort(names)
+	return names
+}
+
+func orEmpty(list []string) []string {
+	if list == nil {
+		return []string{}
+	}
+	return list
+}

@@ -1,0 +1,75 @@
+package rollback
+
+import (
+	"context"
+	"fmt"
+
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"golang.org/x/sync/errgroup"
+)
+
+const (
+	// root is the prefix of all of the API server's keys.
+	root = "/registry/"
+	// readsAtOnce are the reads in one request; etcd takes up to 128 (--max-txn-ops).
+	readsAtOnce = 100
+	// writesAtOnce are the writes under way at one time; etcd makes few
+	// entries of its log of them.
+	writesAtOnce = 64
+)
+
+// store is the etcd of this node.
+type store struct{ client *clientv3.Client }
+
+// revisions are the keys with the revision of each one's last change.
+func (s store) revisions(ctx context.Context) (map[string]*mvccpb.KeyValue, error) {
+	response, err := s.client.Get(ctx, root, clientv3.WithPrefix(), clientv3.WithKeysOnly())
+	if err != nil {
+		return nil, fmt.Errorf("read etcd's keys: %w", err)
+	}
+	keys := make(map[string]*mvccpb.KeyValue, len(response.Kvs))
+	for _, kv := range response.Kvs {
+		keys[string(kv.Key)] = kv
+	}
+	return keys, nil
+}
+
+// values reads keys; one that has gone meanwhile is missing in the result.
+func (s store) values(ctx context.Context, keys []string) (map[string]*mvccpb.KeyValue, error) {
+	found := make(map[string]*mvccpb.KeyValue, len(keys))
+	for len(keys) > 0 {
+		count := min(readsAtOnce, len(keys))
+		reads := make([]clientv3.Op, count)
+		for i, key := range keys[:count] {
+			reads[i] = clientv3.OpGet(key)
+		}
+		response, err := s.client.Txn(ctx).Then(reads...).Commit()
+		if err != nil {
+			return nil, fmt.Errorf("read values of etcd: %w", err)
+		}
+		for _, read := range response.Responses {
+			for _, kv := range read.GetResponseRange().Kvs {
+				found[string(kv.Key)] = kv
+			}
+		}
+		keys = keys[count:]
+	}
+	return found, nil
+}
+
+// write carries operations out, many at a time. Each is a request of its own: an
+// API server takes it for granted that no two changes have the same revision.
+func (s store) write(ctx context.Context, operations []clientv3.Op) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(writesAtOnce)
+	for _, operation := range operations {
+		group.Go(func() error {
+			if _, err := s.client.Do(ctx, operation); err != nil {
+				return fmt.Errorf("write %s: %w", operation.KeyBytes(), err)
+			}
+			return nil
+		})
+	}
+	return group.Wait()
+}

@@ -1,0 +1,134 @@
+package rollback
+
+import (
+	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/util/uuid"
+)
+
+// localPathDir is where the default storage class keeps volumes on each node.
+const localPathDir = "/var/local-path-provisioner"
+
+// target is the saved state that a roll-back is to reach.
+type target struct {
+	dir   string
+	state savedState
+	// pods are the saved pods as they shall be, by key.
+	pods map[string]*corev1.Pod
+	// nodes are the names of those that were Ready.
+	readyNodes []string
+	// volumes are the folders of local volumes that belong to saved objects.
+	volumes []string
+}
+
+func readTarget(dir string) (*target, error) {
+	state, err := readState(dir)
+	if err != nil {
+		return nil, err
+	}
+	t := &target{dir: dir, state: state, pods: map[string]*corev1.Pod{}}
+	for key, entry := range state {
+		switch {
+		case strings.HasPrefix(key, podPrefix):
+			pod := &corev1.Pod{}
+			if err := decode(entry.Value, pod); err != nil {
+				return nil, fmt.Errorf("%s: %w", key, err)
+			}
+			// It was on its way out then, and is gone now.
+			if pod.DeletionTimestamp != nil {
+				delete(state, key)
+				continue
+			}
+			t.pods[key] = pod
+		case strings.HasPrefix(key, nodePrefix):
+			node := &corev1.Node{}
+			if err := decode(entry.Value, node); err != nil {
+				return nil, fmt.Errorf("%s: %w", key, err)
+			}
+			if isNodeReady(node) {
+				t.readyNodes = append(t.readyNodes, node.Name)
+			}
+		case strings.HasPrefix(key, volumePrefix):
+			volume := &corev1.PersistentVolume{}
+			if err := decode(entry.Value, volume); err != nil {
+				return nil, fmt.Errorf("%s: %w", key, err)
+			}
+			if name, ok := strings.CutPrefix(localPath(volume), localPathDir+"/"); ok {
+				t.volumes = append(t.volumes, strings.SplitN(name, "/", 2)[0])
+			}
+		}
+	}
+	return t, nil
+}
+
+func localPath(volume *corev1.PersistentVolume) string {
+	switch {
+	case volume.Spec.HostPath != nil:
+		return filepath.Clean(volume.Spec.HostPath.Path)
+	case volume.Spec.Local != nil:
+		return filepath.Clean(volume.Spec.Local.Path)
+	}
+	return ""
+}
+
+// renew gives a saved pod another UID, in it and wherever else it stands, and
+// returns the pod to write.
+func (t *target) renew(key string) ([]byte, error) {
+	old, fresh := string(t.pods[key].UID), string(uuid.NewUUID())
+	anew, err := podAnew(t.state[key].Value, old, fresh)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", key, err)
+	}
+	for other, entry := range t.state {
+		if value := withUID(entry.Value, old, fresh); string(value) != string(entry.Value) {
+			t.state[other] = savedEntry{Value: value}
+		}
+	}
+	renewed := &corev1.Pod{}
+	if err := decode(t.state[key].Value, renewed); err != nil {
+		return nil, fmt.Errorf("%s: %w", key, err)
+	}
+	t.pods[key] = renewed
+	return anew, nil
+}
+
+const endpointsPrefix = "/registry/services/endpoints/"
+
+// serviceOf is the key of the Service that a derived object belongs to; empty
+// when no controller looks after the object.
+func serviceOf(key string, value []byte) string {
+	metadata, err := metadataOf(value)
+	if err != nil {
+		return ""
+	}
+	if strings.HasPrefix(key, endpointsPrefix) {
+		if metadata.Labels["endpoints.kubernetes.io/managed-by"] == "" {
+			return ""
+		}
+		return servicePrefix + strings.TrimPrefix(key, endpointsPrefix)
+	}
+	// Those of the default Service are the API servers' own.
+	if metadata.Labels[discoveryv1.LabelManagedBy] == "" {
+		return ""
+	}
+	return servicePrefix + metadata.Namespace + "/" + metadata.Labels[discoveryv1.LabelServiceName]
+}
+
+// wanted are the UIDs that the nodes' runtimes know the saved pods by.
+func (t *target) wanted() []string {
+	uids := []string{}
+	for _, pod := range t.pods {
+		if runs(pod) {
+			uids = append(uids, runtimeUID(pod))
+		}
+	}
+	return uids
+}
+
+func (t *target) sortedPods() []string { return slices.Sorted(maps.Keys(t.pods)) }
