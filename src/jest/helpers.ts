@@ -45,7 +45,7 @@ export interface MayflyTest extends MayflyTestCall {
 export type KubeAssertion = KubeMatchers & { not: KubeMatchers }
 
 /** Jest's `expect`, with matchers for `namespace.deployment('web')` and its like. */
-export type MayflyExpect = ((handle: ObjectHandle<never> | ObjectHandle) => KubeAssertion) & typeof jestExpect
+export type MayflyExpect = (<T extends object>(handle: ObjectHandle<T>) => KubeAssertion) & typeof jestExpect
 
 /**
  * What `mayfly/jest/test` exports.

@@ -150,6 +150,12 @@ function basic({ username, password }: URL): string {
   return `Basic ${Buffer.from(`${decodeURIComponent(username)}:${decodeURIComponent(password)}`).toString('base64')}`
 }
 
+/**
+ * Until a connection must be made. The address of a pod that has just gone answers nothing at all, and to wait for it for as long as the
+ * whole request may take leaves no time to try again.
+ */
+const connectSeconds = 2
+
 /** A TCP connection that is made by `nc` in the pod. */
 function dial(kube: Kube, namespace: string, host: string, port: string, signal: AbortSignal): Duplex {
   const input = new PassThrough()
@@ -166,7 +172,7 @@ function dial(kube: Kube, namespace: string, host: string, port: string, signal:
     },
   })
   const limit = AbortSignal.any([signal, ended.signal])
-  execInPod(kube, podName, ['nc', host, port], {
+  execInPod(kube, podName, ['nc', '-w', String(connectSeconds), host, port], {
     namespace,
     stdin: input,
     signal: limit,

@@ -42,8 +42,8 @@ export type KubeAssertion = KubeMatchers & { not: KubeMatchers; soft?: never } &
  *
  * @public
  */
-export const expect = vitestExpect as ((
-  handle: ObjectHandle<never> | ObjectHandle,
+export const expect = vitestExpect as (<T extends object>(
+  handle: ObjectHandle<T>,
   message?: string,
 ) => KubeAssertion) &
   ExpectStatic
