@@ -1,4 +1,5 @@
 import type { ContainerSpec, Engine, Privilege } from '../engine/index.ts'
+import { engineStoreMounts } from '../images/index.ts'
 import { type Labels, label } from '../reaper/index.ts'
 import {
   apiServerPort,
@@ -34,7 +35,7 @@ const stateFolders = [
 export function nodeContainer(
   plan: ClusterPlan,
   { spec, addresses }: PlannedNode,
-  { privilege, labels, network, apiServerHostPort }: NodeSurroundings,
+  { engine, privilege, labels, network, apiServerHostPort }: NodeSurroundings,
 ): ContainerSpec {
   const { networking, proxy } = plan.spec
   const controlPlane = spec.role === 'control-plane'
@@ -51,6 +52,7 @@ export function nodeContainer(
     volumes: [...stateFolders],
     mounts: [
       { type: 'bind', source: '/lib/modules', target: '/lib/modules', readOnly: true },
+      ...engineStoreMounts(engine).mounts,
       ...spec.extraMounts.map(({ hostPath, containerPath, readOnly, selinuxRelabel, propagation }) => ({
         type: 'bind' as const,
         source: hostPath,

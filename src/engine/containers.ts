@@ -58,16 +58,25 @@ export interface ContainerSpec {
   platform?: string
 }
 
-/** A directory or named volume of the host in the container. */
-export interface ContainerMount {
+/** A directory, a named volume, or a volume that is made for the container, in the container. */
+export type ContainerMount = PlainMount | OptionsVolume
+
+/** An anonymous volume that the engine's `local` driver mounts as told; it goes with the container. */
+export interface OptionsVolume {
+  type: 'volume'
+  target: string
+  /** `type`, `device` and `o`, with the meanings that they have for mount(8). */
+  driverOptions: Readonly<Record<string, string>>
+}
+
+/** A directory or named volume of the host. */
+export interface PlainMount {
   type: 'bind' | 'volume'
   /** Path on the engine's host, or the volume's name. */
   source: string
   target: string
   readOnly?: boolean
   propagation?: 'rprivate' | 'rslave' | 'rshared' | 'private' | 'slave' | 'shared'
-  /** Leaves out what is mounted below `source`. Default false; read-only covers no submount before Docker 25. */
-  nonRecursive?: boolean
   /** Relabels a bind mount for SELinux (`z`). */
   selinuxRelabel?: boolean
 }
@@ -361,30 +370,30 @@ function createOptions(engine: Engine, spec: ContainerSpec): Docker.ContainerCre
 
 /** SELinux relabelling exists only in the older `Binds` form, so that one is used for bind mounts that ask for it. */
 function bindsAndMounts(mounts: ContainerMount[]): Pick<Docker.HostConfig, 'Binds' | 'Mounts'> {
-  const relabelled = mounts.filter(({ selinuxRelabel }) => selinuxRelabel)
-  const plain = mounts.filter(({ selinuxRelabel }) => !selinuxRelabel)
+  const isRelabelled = (mount: ContainerMount): mount is PlainMount =>
+    'selinuxRelabel' in mount && mount.selinuxRelabel === true
+  const relabelled = mounts.filter(isRelabelled)
+  const others = mounts.filter((mount) => !isRelabelled(mount))
   return {
     ...(relabelled.length > 0 && {
       Binds: relabelled.map(({ source, target, readOnly, propagation }) =>
         [source, target, [readOnly ? 'ro' : 'rw', 'z', propagation].filter(Boolean).join(',')].join(':'),
       ),
     }),
-    ...(plain.length > 0 && {
-      Mounts: plain.map(({ type, source, target, readOnly, propagation, nonRecursive }) => ({
-        Type: type,
-        Source: source,
-        Target: target,
-        ReadOnly: readOnly ?? false,
-        ...(type === 'bind' &&
-          (propagation || nonRecursive) && {
-            BindOptions: {
-              ...(propagation && { Propagation: propagation }),
-              ...(nonRecursive && { NonRecursive: true }),
-            } as Docker.MountSettings['BindOptions'],
-          }),
-      })),
-    }),
+    ...(others.length > 0 && { Mounts: others.map(mountSettings) }),
   }
+}
+
+function mountSettings(mount: ContainerMount): Docker.MountSettings {
+  if ('driverOptions' in mount) {
+    const driver = { Name: 'local', Options: mount.driverOptions }
+    const options = { NoCopy: true, Labels: {}, DriverConfig: driver }
+    // Docker refuses "read-only" beside a volume without a name.
+    return { Type: 'volume', Source: '', Target: mount.target, VolumeOptions: options }
+  }
+  const { type, source, target, readOnly = false, propagation } = mount
+  const options = type === 'bind' && propagation && { BindOptions: { Propagation: propagation } }
+  return { Type: type, Source: source, Target: target, ReadOnly: readOnly, ...options }
 }
 
 function endpoint({ aliases, ipv4, ipv6 }: ContainerSpec): Docker.EndpointSettings {

@@ -23,12 +23,13 @@ const holdProgram = '/mayfly-pause'
 export const holdRole = 'image-hold'
 
 /**
- * What a node container needs so that images of the engine can run in it without being copied. Read-only, and without
- * the mounts of the engine's containers, which lie below.
+ * What a node container needs so that images of the engine can run in it without being copied.
  *
- * Not used when a cluster boots: Docker's archive API (`docker cp`) mounts a container's binds recursively below the very
- * directory that is bound, and each mount appears in the next; one `docker cp` reached the kernel's limit of 100 000
- * mounts on Docker 20.10.
+ * Volumes, and no bind mounts: Docker's archive API (`docker cp`) mounts a container's binds once more below the
+ * container's root file system, with all that is mounted below them. That root lies in the very directory that would be
+ * bound, so each copy showed up in the next, up to the kernel's limit of 100 000 mounts (Docker 20.10). The volume
+ * driver mounts the directory alone, `private` lets no other mount into it, and `ro` keeps everybody from writing there,
+ * also whoever removes the volume.
  *
  * @returns No mounts when the engine's store is not plain directories of Docker's overlay2 driver; `why` tells
  */
@@ -37,13 +38,10 @@ export function engineStoreMounts(
 ): { mounts: ContainerMount[]; why?: string } {
   const why = whyNotShared(engine)
   if (why) return { mounts: [], why }
-  const mount = (source: string, target: string): ContainerMount => ({
-    type: 'bind',
-    source,
+  const mount = (device: string, target: string): ContainerMount => ({
+    type: 'volume',
     target,
-    readOnly: true,
-    // No propagation said: Docker insists on its own choice below its data directory.
-    nonRecursive: true,
+    driverOptions: { type: 'none', o: 'bind,ro,private', device },
   })
   return {
     mounts: [
@@ -65,7 +63,10 @@ function whyNotShared({
   }
   // A node in a user namespace can't read the attributes by which overlay marks deleted directories.
   if (rootless) return 'the engine is rootless'
-  if (securityOptions.some((option) => option.startsWith('name=userns'))) return 'the engine remaps user ids'
+  const has = (option: string) => securityOptions.some((one) => one.startsWith(`name=${option}`))
+  if (has('userns')) return 'the engine remaps user ids'
+  // Docker would give every file of the store the label of a container's.
+  if (has('selinux')) return 'the engine labels volumes for SELinux'
   return undefined
 }
 
@@ -129,7 +130,17 @@ function holdContainer(
     // Whatever the image runs as and checks its health with may be missing in it.
     user: '0:0',
     healthCheck: false,
-    network: 'none',
+    privilege: {
+      capAdd: [],
+      capDrop: ['ALL'],
+      securityOpt: ['no-new-privileges'],
+      deviceCgroupRules: [],
+      unmasked: false,
+    },
+    // It never opens a connection, and a network of its own, even none, takes longer to make than all the rest.
+    network: 'host',
+    // As nodes: after the engine was restarted, it holds again.
+    restart: { onFailure: 1 },
     mounts,
     // A volume would be filled with what the image has there.
     tmpfs: Object.fromEntries(volumes.map((path) => [path, ''])),

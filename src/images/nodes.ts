@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
+import { text } from 'node:stream/consumers'
 import {
   type Engine,
-  type ExecResult,
   engineStatus,
   exec,
   execStream,
@@ -182,7 +182,12 @@ export function loadFailed(
   })
 }
 
-/** `undefined` when the node has no such program, or an older one. */
+/**
+ * Asks a program that answers with one line of JSON. The line is the answer: the engine takes a while more to tell that
+ * the program has ended.
+ *
+ * @returns `undefined` when the node has no such program, or an older one
+ */
 async function askProgram<T>(
   engine: Engine,
   node: NodeView,
@@ -190,31 +195,24 @@ async function askProgram<T>(
   request: object,
   signal: AbortSignal | undefined,
 ): Promise<T | undefined> {
-  const result = await execUnlessMissing(engine, node, [program, subcommand], JSON.stringify(request), signal)
-  if (!result || /unknown subcommand/.test(result.stderr)) return undefined
-  if (result.exitCode !== 0) {
-    throw loadFailed(node, `\`${program} ${subcommand}\` ended with exit code ${result.exitCode}`, {
-      output: result.stderr || result.stdout,
-    })
-  }
-  return JSON.parse(result.stdout) as T
-}
-
-/** `undefined` when the node has no such program. Engines tell so by an exit code or by refusing the request. */
-async function execUnlessMissing(
-  engine: Engine,
-  node: NodeView,
-  argv: string[],
-  stdin: string,
-  signal: AbortSignal | undefined,
-): Promise<ExecResult | undefined> {
   try {
-    const result = await exec(engine, node.containerId, argv, { stdin, signal })
-    const missing = [126, 127].includes(result.exitCode)
-    return missing && /not found|no such file/i.test(result.stdout + result.stderr) ? undefined : result
+    const running = await execStream(engine, node.containerId, [program, subcommand], { signal })
+    running.stdin.end(JSON.stringify(request))
+    const stderr = text(running.stderr)
+    stderr.catch(() => undefined)
+    let stdout = ''
+    for await (const chunk of running.stdout.setEncoding('utf8')) {
+      stdout += chunk
+      if (/^\{.*\n$/s.test(stdout)) return JSON.parse(stdout) as T
+    }
+    const exitCode = await running.exited
+    const output = (await stderr) || stdout
+    if (/unknown subcommand/.test(output)) return undefined
+    if ([126, 127].includes(exitCode) && /not found|no such file/i.test(output)) return undefined
+    throw loadFailed(node, `\`${program} ${subcommand}\` ended with exit code ${exitCode}`, { output })
   } catch (thrown) {
-    const status = engineStatus(thrown)
-    if (status === undefined) throw thrown
+    // Engines tell that a program is missing by an exit code, or by refusing the request.
+    if (engineStatus(thrown) === undefined) throw thrown
     if (/executable file.*not found|no such file or directory/i.test(String(thrown))) return undefined
     throw loadFailed(node, 'its container takes no commands', { cause: thrown })
   }

@@ -64,7 +64,9 @@ async function loadPlanned(
   const engine = await connectEngine({ signal })
   const targets = nodes.map((name) => ({ name, containerId: name }))
   const step = images.length === 1 ? 'Load the image' : `Load ${images.length} images`
-  return progress.step(step, () => loadImages(engine, targets, images, { signal }))
+  const report = await progress.step(step, () => loadImages(engine, targets, images, { signal }))
+  for (const { summary } of report.images) progress.note(summary)
+  return report
 }
 
 interface Target {

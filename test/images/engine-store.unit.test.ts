@@ -9,11 +9,14 @@ const docker = {
   securityOptions: ['name=seccomp,profile=default'],
 }
 
-test('nodes get the layers and the image database of a plain Docker, and can write neither', () => {
+test('nodes get the layers and the image database of a plain Docker, can write neither, and see no mounts below', () => {
   const { mounts, why } = engineStoreMounts(docker)
   expect(why).toBeUndefined()
-  expect(mounts.map(({ source }) => source)).toEqual(['/data/docker/overlay2', '/data/docker/image/overlay2'])
-  expect(mounts.every(({ readOnly, nonRecursive }) => readOnly && nonRecursive)).toBe(true)
+  const options = mounts.map((mount) => ('driverOptions' in mount ? mount.driverOptions : undefined))
+  expect(options).toEqual([
+    { type: 'none', o: 'bind,ro,private', device: '/data/docker/overlay2' },
+    { type: 'none', o: 'bind,ro,private', device: '/data/docker/image/overlay2' },
+  ])
 })
 
 test.each([
@@ -21,6 +24,7 @@ test.each([
   [{ storageDriver: 'overlayfs' }, /stores images with "overlayfs"/],
   [{ rootless: true }, /rootless/],
   [{ securityOptions: ['name=userns'] }, /remaps user ids/],
+  [{ securityOptions: ['name=selinux'] }, /labels volumes for SELinux/],
 ])('%o gets none, and says why', (difference, why) => {
   const answer = engineStoreMounts({ ...docker, ...difference })
   expect(answer.mounts).toEqual([])

@@ -8,20 +8,23 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import {
   connectEngine,
   type Engine,
+  exec,
   execOrThrow,
   inspectImage,
   killContainer,
   listContainers,
   loadImage,
   pauseContainer,
+  putFiles,
+  readFile,
   removeContainer,
   removeImage,
   tagImage,
 } from '../../src/engine/index.ts'
-import { holdRole, type ImageNode, loadImages } from '../../src/images/index.ts'
+import { type ImageNode, loadImages } from '../../src/images/index.ts'
 import { label } from '../../src/reaper/index.ts'
 import { busyboxLayer, dockerArchive, type MadeImage, ociArchive, sha256, tar } from './made-images.ts'
-import { listedImages, type NodeOptions, runImage, startNode, storeOf } from './nodes.ts'
+import { listedImages, type NodeOptions, restartNode, runImage, startNode, storeOf } from './nodes.ts'
 
 const cluster = `mayfly-test-${randomUUID().slice(0, 8)}`
 const mebibyte = 2 ** 20
@@ -164,6 +167,45 @@ describe('an image of the engine', () => {
       code: 'IMAGE_WRONG_PLATFORM',
       message: expect.stringMatching(/is for linux\/s390x, and the nodes are linux\//),
     })
+  })
+})
+
+describe("a node that sees the engine's store", () => {
+  const mountsIn = async ({ containerId }: ImageNode) =>
+    (await execOrThrow(engine, containerId, ['cat', '/proc/self/mountinfo'])).trim().split('\n').length
+
+  test('is copied to and from without its mounts growing', async () => {
+    const nodes = await Promise.all([node(), node(), node()])
+    const before = await Promise.all(nodes.map(mountsIn))
+    for (let round = 0; round < 2; round++) {
+      await Promise.all(
+        nodes.map(async ({ containerId }) => {
+          await putFiles(engine, containerId, [{ path: '/copied', content: 'in' }])
+          expect(String(await readFile(engine, containerId, '/copied'))).toBe('in')
+        }),
+      )
+    }
+    expect(await Promise.all(nodes.map(mountsIn))).toEqual(before)
+  })
+
+  test('cannot write to it, and leaves it as it is when it goes', async () => {
+    const [going, staying] = [await node(), await node()]
+    const name = await inEngine([busybox, await file('data/greeting', 'hello')])
+    await loadImages(engine, [going], [name])
+    const touch = ['sh', '-c', 'touch /mayfly/engine-layers/x || touch /mayfly/engine-images/x']
+    expect((await exec(engine, going.containerId, touch)).stderr).toMatch(/(Read-only file system.*){2}/s)
+    await removeContainer(engine, going.containerId)
+    await loadImages(engine, [staying], [name], { strategy: 'zero-copy' })
+    expect(await runImage(engine, staying, full(name), 'cat', '/data/greeting')).toBe('hello')
+  })
+
+  test('runs its images again after a stop, with nobody there to help it', async () => {
+    const there = await node()
+    const name = await inEngine([busybox, await file('data/greeting', 'hello')])
+    await loadImages(engine, [there], [name])
+    await killContainer(engine, there.containerId)
+    await restartNode(engine, there)
+    expect(await runImage(engine, there, full(name), 'cat', '/data/greeting')).toBe('hello')
   })
 })
 
@@ -370,27 +412,6 @@ describe('a node of another node image', () => {
 })
 
 describe('the engine', () => {
-  test('keeps what nodes link to, through rmi and prune, while pods run', async () => {
-    const there = await node()
-    const name = await inEngine([busybox, await file('data/greeting', 'hello')], {
-      config: { Labels: { 'io.mayfly.test': cluster } },
-    })
-    const { Id } = await inspectImage(engine, name)
-    await loadImages(engine, [there], [name])
-    const holds = await listContainers(engine, { [label.cluster]: cluster, [label.role]: holdRole })
-    expect(holds.find(({ image }) => image === Id || Id.includes(image))).toMatchObject({ state: 'running' })
-
-    // What `docker system prune --all` does, for what is of this test only.
-    await engine.docker.pruneContainers({ filters: { label: [`${label.cluster}=${cluster}`] } })
-    const pruned = await engine.docker.pruneImages({
-      filters: { dangling: ['false'], label: [`io.mayfly.test=${cluster}`] },
-    })
-    expect(pruned.ImagesDeleted ?? []).toEqual([])
-    await removeImage(engine, name, { force: true })
-    await expect(removeImage(engine, Id, { force: true })).rejects.toThrow(/running container/)
-    expect(await runImage(engine, there, full(name), 'cat', '/data/greeting')).toBe('hello')
-  })
-
   test('starts no health check, and makes no volume, of a held image', async () => {
     const there = await node()
     const name = await inEngine([busybox], {

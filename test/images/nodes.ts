@@ -48,14 +48,20 @@ export async function startNode(
       ...(shared ? engineStoreMounts(engine).mounts : []),
     ],
   })
+  const node = { name, containerId }
+  await restartNode(engine, node)
+  if (foreign) await execOrThrow(engine, containerId, ['rm', '/usr/local/bin/mayfly-node'])
+  return node
+}
+
+/** Starts a node that is stopped and waits for its container runtime. */
+export async function restartNode(engine: Engine, { name, containerId }: ImageNode): Promise<void> {
   await startContainer(engine, containerId)
   await until(
-    `containerd in ${fullName}`,
+    `containerd in ${name}`,
     async () => ((await exec(engine, containerId, ['ctr', 'version'])).exitCode === 0 ? true : undefined),
     { timeoutMs: 60_000 },
   )
-  if (foreign) await execOrThrow(engine, containerId, ['rm', '/usr/local/bin/mayfly-node'])
-  return { name, containerId }
 }
 
 /** What a command prints in a container of an image, started by the node's own runtime as a pod would be. */

@@ -9,8 +9,6 @@ import (
 	"log"
 	"os"
 	"syscall"
-
-	"mayfly.io/node-image/mayfly-node/internal/images"
 )
 
 // step is one duty of the entrypoint. A failing duty ends the container, with
@@ -25,8 +23,7 @@ var steps = []step{
 	{"make cgroups writable", mountCgroups},
 	{"make /sys writable", remountSys},
 	{"create device nodes", createDevices},
-	{"share mounts with pods", shareMounts},                                       // after every mount above, so that they propagate too
-	{"separate the engine's mounts from its host's", images.SeparateEngineMounts}, // after all were shared
+	{"share mounts with pods", shareMounts}, // after every mount above, so that they propagate too
 	{"set machine identity", setMachineIdentity},
 	{"choose the iptables flavour", chooseIPTables},
 	{"let pods reach the engine's DNS", redirectEngineDNS}, // needs the flavour
