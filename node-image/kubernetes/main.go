@@ -50,6 +50,7 @@ func main() {
 		fmt.Fprintf(os.Stderr, "kubernetes: no component is called %q; link this file as one of: %s\n", component, strings.Join(names, ", "))
 		os.Exit(64)
 	}
+	awaitDependency(component, os.Args[1:])
 	run()
 }
 

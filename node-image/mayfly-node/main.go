@@ -21,6 +21,7 @@ import (
 	"mayfly.io/node-image/mayfly-node/internal/loadbalancer"
 	"mayfly.io/node-image/mayfly-node/internal/network"
 	"mayfly.io/node-image/mayfly-node/internal/rollback"
+	"mayfly.io/node-image/mayfly-node/internal/staticpods"
 )
 
 type subcommand struct {
@@ -33,7 +34,9 @@ type subcommand struct {
 var subcommands = []subcommand{
 	{"entrypoint", "make a node out of this container and start its init system", entrypoint.Run},
 	{"kubelet-cgroup", "create the cgroup that the kubelet starts pods in", entrypoint.RunKubeletCgroup},
-	{"late-files", "put files in place once the API server listens", entrypoint.RunLateFiles},
+	{"await-api", "wait until the API server answers the kubelet", entrypoint.RunAwaitAPI},
+	{"static-pods-start", "start the control plane without the kubelet", staticpods.RunStart},
+	{"static-pods-save", "write what the control plane's pods are made of to standard output", staticpods.RunSave},
 	{"state-save", "write the state of this control plane to standard output", etcdstate.RunSave},
 	{"snapshot-take", "save the state of this node in a folder of it", rollback.RunTake},
 	{"rollback", "take this control plane back to a saved state", rollback.Run},
@@ -82,6 +85,6 @@ func main() {
 func usage() {
 	fmt.Fprintln(os.Stderr, "usage: mayfly-node SUBCOMMAND [flags]")
 	for _, c := range subcommands {
-		fmt.Fprintf(os.Stderr, "  %-14s %s\n", c.name, c.summary)
+		fmt.Fprintf(os.Stderr, "  %-17s %s\n", c.name, c.summary)
 	}
 }

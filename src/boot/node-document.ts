@@ -18,8 +18,6 @@ export interface NodeDocument {
   base: string
   /** Files below the snapshot's `files/` to take over; `values` has what stands in them for what. */
   files: string[]
-  /** Further files, put in place stage by stage: each stage waits until somebody listens at its address. */
-  late: { files: string[]; address: string /** It has to answer a TLS handshake, too. */; tls: boolean }[]
   values: Record<string, string>
   podCIDRs: string[]
   /** Leads to the pods of the other nodes. */

@@ -3,8 +3,8 @@ import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { ContainerFile } from '../engine/index.ts'
 import { type ClusterAuthorities, controlPlaneFiles, workerFiles } from '../pki/index.ts'
-import { certificateSettings, hasOwnKubeletConfiguration, nodeRegistration, placeholders } from './kubeadm.ts'
-import { type NodeDocument, nodeDocumentFile } from './node-document.ts'
+import { certificateSettings, hasOwnKubeletConfiguration, nodeRegistration } from './kubeadm.ts'
+import { nodeDocumentFile } from './node-document.ts'
 import {
   apiServerPort,
   bracketed,
@@ -23,6 +23,7 @@ import {
   shippedSnapshotDir,
 } from './snapshot-manifest.ts'
 import type { StoredSnapshot } from './snapshot-store.ts'
+import { placeholders } from './static-pods.ts'
 
 /** A base snapshot to restore: the one in the node image, or one of this host's. */
 export type BaseSnapshot =
@@ -108,10 +109,7 @@ function stateFiles(
   const files = controlPlane ? manifest.controlPlaneFiles : manifest.workerFiles
   const document = nodeDocumentFile({
     base: kind === 'shipped' ? shippedSnapshotDir : placedSnapshotDir,
-    files: files.filter(
-      (path) => !isLate(path) && !(path === kubeletConfigPath && hasOwnKubeletConfiguration(node.spec)),
-    ),
-    late: lateStages(files),
+    files: files.filter((path) => path !== kubeletConfigPath || !hasOwnKubeletConfiguration(node.spec)),
     values: placeholderValues(plan, node, etcdCluster),
     podCIDRs: plan.spec.networking.disableDefaultCNI ? [] : node.podCidrs,
     routes: plan.spec.networking.disableDefaultCNI ? [] : routesFrom(plan, node),
@@ -126,25 +124,6 @@ function stateFiles(
     objects: controlPlane ? objects : [],
   })
   return [document, kubeletFlags(plan, node)]
-}
-
-/**
- * What starts when. An API server that finds no etcd tries again only a second later, and its clients can do nothing
- * before it serves: all four at once take the processor from one another.
- */
-const stages = [
-  { name: /\/kube-apiserver\.yaml$/, address: 'localhost:2379', tls: false },
-  { name: /\/kube-(controller-manager|scheduler)\.yaml$/, address: 'localhost:6443', tls: true },
-]
-
-function isLate(path: string): boolean {
-  return stages.some(({ name }) => name.test(path))
-}
-
-function lateStages(files: readonly string[]): NodeDocument['late'] {
-  return stages
-    .map(({ name, address, tls }) => ({ files: files.filter((path) => name.test(path)), address, tls }))
-    .filter((stage) => stage.files.length > 0)
 }
 
 function peerUrl([address = '']: readonly string[]): string {
@@ -181,13 +160,17 @@ function placeholderValues(
   node: PlannedNode,
   etcdCluster: string,
 ): Record<string, string> {
+  const several = plan.loadBalancer !== undefined
   const values: Record<keyof typeof placeholders, string> = {
     nodeName: node.spec.name,
     nodeAddress: node.addresses[0] ?? '',
     clusterName: plan.spec.name,
     etcdCluster,
     // With one replica there is nobody to elect against, and the election takes seconds.
-    leaderElection: String(plan.loadBalancer !== undefined),
+    leaderElection: String(several),
+    // A single member elects itself as soon as it gave up waiting for a leader; the times of several are etcd's own.
+    etcdHeartbeat: several ? '100' : '10',
+    etcdElection: several ? '1000' : '50',
   }
   return Object.fromEntries(
     Object.entries(placeholders).map(([name, placeholder]) => [

@@ -6,10 +6,10 @@ import { buffer, text } from 'node:stream/consumers'
 import { type Engine, execStream, readFile as readNodeFile } from '../engine/index.ts'
 import { MayflyError } from '../errors.ts'
 import { type Kube, list } from '../kube/index.ts'
-import { staticPodTemplate } from './kubeadm.ts'
 import type { ClusterPlan, PlannedNode } from './plan.ts'
 import { podTemplates } from './pod-templates.ts'
 import { kubeletConfigPath, type SnapshotManifest, snapshotVersion } from './snapshot-manifest.ts'
+import { type RecordedPod, recordedPodTemplates, staticPodTemplate } from './static-pods.ts'
 
 /** A base snapshot on this host. */
 export interface StoredSnapshot {
@@ -60,7 +60,9 @@ const identityKeys = [
   '/registry/services/endpoints/*/*',
 ]
 
-const manifestDir = '/etc/kubernetes/manifests'
+function manifestPath(staticPod: string): string {
+  return `/etc/kubernetes/manifests/${staticPod}.yaml`
+}
 
 /** Saves the state of a cluster of one node, made by kubeadm, as a base snapshot in a folder of this host. */
 export async function saveSnapshot(
@@ -73,13 +75,17 @@ export async function saveSnapshot(
   const container = node.spec.name
   const address = node.addresses[0] ?? ''
   const from = { name: container, address, cluster: plan.spec.name }
-  const staticPods = ['etcd', 'kube-apiserver', 'kube-controller-manager', 'kube-scheduler']
-  const files: Record<string, string> = {}
-  for (const name of staticPods) {
-    const path = `${manifestDir}/${name}.yaml`
-    files[path] = staticPodTemplate(String(await readNodeFile(engine, container, path)), from)
+  const recorded = JSON.parse(String(await save(engine, container, 'static-pods-save'))) as RecordedPod[]
+  const staticPods = new Map<string, string>()
+  for (const name of ['etcd', 'kube-apiserver', 'kube-controller-manager', 'kube-scheduler']) {
+    const manifest = String(await readNodeFile(engine, container, manifestPath(name)))
+    const uid = recorded.find((pod) => pod.name === name)?.uid
+    staticPods.set(name, staticPodTemplate(manifest, from, uid))
   }
-  files[kubeletConfigPath] = String(await readNodeFile(engine, container, kubeletConfigPath))
+  const files: Record<string, string> = {
+    ...Object.fromEntries([...staticPods].map(([name, template]) => [manifestPath(name), template])),
+    [kubeletConfigPath]: String(await readNodeFile(engine, container, kubeletConfigPath)),
+  }
   const templates = podTemplates(await list(kube, { apiVersion: 'v1', kind: 'Pod' }))
   const namespaces = await list(kube, { apiVersion: 'v1', kind: 'Namespace' })
   const manifest: SnapshotManifest = {
@@ -91,26 +97,28 @@ export async function saveSnapshot(
     workerFiles: [kubeletConfigPath],
     pods: templates.map(({ template }) => template),
   }
-  const etcd = await saveState(engine, container)
+  const etcd = await save(engine, container, 'state-save', { omit: identityKeys })
   const contents = [
     ...Object.entries(files).map(([path, content]) => [`files${path}`, content] as const),
     ...templates.map(({ template, text }) => [`pods/${template.name}.json`, text] as const),
     ['etcd.jsonl.gz', etcd] as const,
+    ['static-pods.json', recordedPodTemplates(recorded, staticPods, from)] as const,
   ]
   await writeSnapshot(dir, manifest, contents)
   return { dir, manifest }
 }
 
-async function saveState(engine: Engine, container: string): Promise<Buffer> {
-  const { stdin, stdout, stderr, exited } = await execStream(engine, container, ['mayfly-node', 'state-save'])
-  stdin.end(JSON.stringify({ omit: identityKeys }))
-  const [state, complaint, exitCode] = await Promise.all([buffer(stdout), text(stderr), exited])
+/** Runs a subcommand of mayfly-node that writes what there is to save to its standard output. */
+async function save(engine: Engine, container: string, command: string, request?: object): Promise<Buffer> {
+  const { stdin, stdout, stderr, exited } = await execStream(engine, container, ['mayfly-node', command])
+  stdin.end(request ? JSON.stringify(request) : undefined)
+  const [saved, complaint, exitCode] = await Promise.all([buffer(stdout), text(stderr), exited])
   if (exitCode !== 0) {
-    throw new MayflyError('EXEC_FAILED', `mayfly-node state-save failed on ${container}`, {
+    throw new MayflyError('EXEC_FAILED', `mayfly-node ${command} failed on ${container}`, {
       output: complaint,
     })
   }
-  return state
+  return saved
 }
 
 /** The snapshot appears whole or not at all; of two processes that bake the same one, the last wins. */

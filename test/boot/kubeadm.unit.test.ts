@@ -6,7 +6,6 @@ import {
   kubeadmConfig,
   nodeKubeletConfiguration,
   nodeRegistration,
-  staticPodTemplate,
 } from '../../src/boot/kubeadm.ts'
 import { type PlannedNode, planCluster } from '../../src/boot/plan.ts'
 import { type ClusterOptions, type NodeOptions, resolveClusterSpec } from '../../src/config/index.ts'
@@ -215,46 +214,5 @@ describe('nodes that are restored', () => {
     expect(
       (await patched({ kubeadmConfigPatchesJSON6902: [{ kind: 'KubeletConfiguration', patch: [] }] })).has,
     ).toBe(true)
-  })
-})
-
-describe('static pods as templates', () => {
-  const from = { name: 'a-control-plane', address: '172.28.9.3', cluster: 'a' }
-  const template = (command: string[], name = 'kube-controller-manager') =>
-    parse(
-      staticPodTemplate(
-        JSON.stringify({
-          metadata: { name },
-          spec: { containers: [{ command, startupProbe: {}, readinessProbe: { periodSeconds: 9 } }] },
-        }),
-        from,
-      ),
-    ).spec.containers[0] as { command: string[] }
-
-  test('what differs between clusters becomes a placeholder', () => {
-    expect(
-      template([
-        '--cluster-name=a',
-        '--leader-elect=true',
-        '--advertise-address=172.28.9.3',
-        '--listen=https://172.28.9.3:2379,https://172.28.9.33:1',
-        '--name=a-control-plane',
-        '--initial-cluster=a-control-plane=https://172.28.9.3:2380',
-      ]).command,
-    ).toEqual([
-      '--cluster-name=@CLUSTER_NAME@',
-      '--leader-elect=@LEADER_ELECTION@',
-      '--advertise-address=@NODE_ADDRESS@',
-      '--listen=https://@NODE_ADDRESS@:2379,https://172.28.9.33:1',
-      '--name=@NODE_NAME@',
-      '--initial-cluster=@ETCD_CLUSTER@',
-    ])
-  })
-
-  test('probes look early, and etcd does not wait for the disk', () => {
-    expect(template(['etcd'], 'etcd')).toEqual({
-      command: ['etcd', '--unsafe-no-fsync=true'],
-      readinessProbe: { periodSeconds: 1, initialDelaySeconds: 0 },
-    })
   })
 })

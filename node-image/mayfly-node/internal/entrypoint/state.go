@@ -8,11 +8,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 
 	"mayfly.io/node-image/mayfly-node/internal/etcdstate"
 	"mayfly.io/node-image/mayfly-node/internal/network"
+	"mayfly.io/node-image/mayfly-node/internal/staticpods"
 )
 
 // nodeDocument says what this node is to become. Whoever creates the container
@@ -27,9 +27,7 @@ type node struct {
 	Base string `json:"base"`
 	// Files are those below the snapshot's files/ to take over. Values has
 	// what stands in them for what.
-	Files []string `json:"files"`
-	// Late are further files, which wait for others to listen.
-	Late   []stage           `json:"late"`
+	Files  []string          `json:"files"`
 	Values map[string]string `json:"values"`
 	// PodCIDRs are the pod subnets of this node, one a family; none when
 	// the cluster brings a network of its own.
@@ -72,15 +70,8 @@ func restoreState(context.Context) error {
 		return nil
 	}
 	for _, name := range wanted.Files {
-		if err := restoreFile(wanted, name, "/"); err != nil {
+		if err := restoreFile(wanted, name); err != nil {
 			return err
-		}
-	}
-	for i, s := range wanted.Late {
-		for _, name := range s.Files {
-			if err := restoreFile(wanted, name, filepath.Join(lateDir, strconv.Itoa(i))); err != nil {
-				return err
-			}
 		}
 	}
 	if len(wanted.PodCIDRs) > 0 {
@@ -90,6 +81,9 @@ func restoreState(context.Context) error {
 	}
 	if wanted.Etcd != nil {
 		if err := restoreEtcd(wanted); err != nil {
+			return err
+		}
+		if err := staticpods.Place(filepath.Join(wanted.Base, "static-pods.json"), wanted.Values); err != nil {
 			return err
 		}
 	}
@@ -108,17 +102,16 @@ func readNodeDocument() (node, error) {
 	return wanted, nil
 }
 
-func restoreFile(wanted node, name, below string) error {
+func restoreFile(wanted node, name string) error {
 	content, err := os.ReadFile(filepath.Join(wanted.Base, "files", name))
 	if err != nil {
 		return err
 	}
 	text := replaceAll(string(content), wanted.Values)
-	target := filepath.Join(below, name)
-	if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
 		return err
 	}
-	return os.WriteFile(target, []byte(text), 0o600)
+	return os.WriteFile(name, []byte(text), 0o600)
 }
 
 func replaceAll(text string, values map[string]string) string {

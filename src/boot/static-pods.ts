@@ -1,0 +1,115 @@
+import { parse, stringify } from 'yaml'
+
+/** What is used of a static pod's manifest. */
+interface StaticPod {
+  metadata: { name: string; uid?: string }
+  spec: {
+    containers: {
+      name: string
+      command: string[]
+      startupProbe?: object
+      readinessProbe?: object
+      livenessProbe?: object
+    }[]
+  }
+}
+
+/** What stands in a snapshot's files for what differs between clusters and nodes. */
+export const placeholders = {
+  nodeName: '@NODE_NAME@',
+  nodeAddress: '@NODE_ADDRESS@',
+  clusterName: '@CLUSTER_NAME@',
+  etcdCluster: '@ETCD_CLUSTER@',
+  leaderElection: '@LEADER_ELECTION@',
+  etcdHeartbeat: '@ETCD_HEARTBEAT_MS@',
+  etcdElection: '@ETCD_ELECTION_MS@',
+} as const
+
+/** The node that a snapshot is made on. */
+export interface Origin {
+  name: string
+  address: string
+  cluster: string
+}
+
+/**
+ * What the kubelet told the container runtime to make a static pod of, as `mayfly-node static-pods-save` writes it. The
+ * twin is in node-image/mayfly-node/internal/staticpods/staticpods.go.
+ */
+export interface RecordedPod {
+  name: string
+  uid: string
+  /** CRI's PodSandboxConfig. */
+  sandbox: object
+  /** CRI's ContainerConfig of each container. */
+  containers: { metadata: { name: string }; command: string[] }[]
+}
+
+/**
+ * Turns a static pod manifest that kubeadm wrote into one that fits any node, and a test cluster: probes look every
+ * second from the start on, and etcd does not wait for the disk, for nobody keeps what is in it.
+ *
+ * @param uid By which the kubelet finds the pod running already; without one it derives its own from the manifest
+ */
+export function staticPodTemplate(manifest: string, from: Origin, uid?: string): string {
+  const pod = parse(manifest) as StaticPod
+  if (uid !== undefined) pod.metadata.uid = uid
+  for (const container of pod.spec.containers) {
+    delete container.startupProbe
+    for (const probe of [container.readinessProbe, container.livenessProbe]) {
+      if (probe) Object.assign(probe, { initialDelaySeconds: 0 })
+    }
+    // Until a probe has succeeded the pod is not ready; one that fails for four minutes is dead.
+    if (container.livenessProbe)
+      Object.assign(container.livenessProbe, { periodSeconds: 10, failureThreshold: 24 })
+    if (container.readinessProbe) Object.assign(container.readinessProbe, { periodSeconds: 1 })
+    container.command = container.command.map((argument) => templateArgument(argument, from.cluster))
+    if (pod.metadata.name === 'etcd') container.command.push(...etcdArguments)
+  }
+  return onAnyNode(stringify(pod), from)
+}
+
+/**
+ * The recorded pods as they are made of templates: with the templates' commands, and with placeholders for what is of
+ * the node that they were recorded on.
+ */
+export function recordedPodTemplates(
+  recorded: readonly RecordedPod[],
+  manifests: ReadonlyMap<string, string>,
+  from: Origin,
+): string {
+  const pods = recorded.map((pod) => {
+    const template = parse(manifests.get(pod.name) ?? '') as StaticPod
+    const commandOf = (name: string) => template.spec.containers.find((other) => other.name === name)?.command
+    const containers = pod.containers.map((container) => ({
+      ...container,
+      command: commandOf(container.metadata.name) ?? container.command,
+    }))
+    return { ...pod, containers }
+  })
+  return onAnyNode(JSON.stringify(pods), from)
+}
+
+const etcdArguments = [
+  '--unsafe-no-fsync=true',
+  `--heartbeat-interval=${placeholders.etcdHeartbeat}`,
+  `--election-timeout=${placeholders.etcdElection}`,
+]
+
+/** Names of nodes that snapshots are made on are random: they stand for themselves wherever they are part of a longer one. */
+function onAnyNode(text: string, from: Origin): string {
+  return text
+    .replaceAll(wholeWord(from.address), placeholders.nodeAddress)
+    .replaceAll(from.name, placeholders.nodeName)
+}
+
+function templateArgument(argument: string, cluster: string): string {
+  if (argument.startsWith('--initial-cluster=')) return `--initial-cluster=${placeholders.etcdCluster}`
+  if (argument === `--cluster-name=${cluster}`) return `--cluster-name=${placeholders.clusterName}`
+  if (argument === '--leader-elect=true') return `--leader-elect=${placeholders.leaderElection}`
+  return argument
+}
+
+function wholeWord(text: string): RegExp {
+  return new RegExp(`(?<![\\w.-])${text.replaceAll('.', '\\.')}(?![\\w.-])`, 'g')
+}
