@@ -9,7 +9,12 @@ import { type Kube, list } from '../kube/index.ts'
 import type { ClusterPlan, PlannedNode } from './plan.ts'
 import { podTemplates } from './pod-templates.ts'
 import { kubeletConfigPath, type SnapshotManifest, snapshotVersion } from './snapshot-manifest.ts'
-import { type RecordedPod, recordedPodTemplates, staticPodTemplate } from './static-pods.ts'
+import {
+  type RecordedPod,
+  recordedPodTemplates,
+  type StaticPodTemplate,
+  staticPodTemplate,
+} from './static-pods.ts'
 
 /** A base snapshot on this host. */
 export interface StoredSnapshot {
@@ -76,14 +81,14 @@ export async function saveSnapshot(
   const address = node.addresses[0] ?? ''
   const from = { name: container, address, cluster: plan.spec.name }
   const recorded = JSON.parse(String(await save(engine, container, 'static-pods-save'))) as RecordedPod[]
-  const staticPods = new Map<string, string>()
+  const staticPods = new Map<string, StaticPodTemplate>()
   for (const name of ['etcd', 'kube-apiserver', 'kube-controller-manager', 'kube-scheduler']) {
     const manifest = String(await readNodeFile(engine, container, manifestPath(name)))
     const uid = recorded.find((pod) => pod.name === name)?.uid
     staticPods.set(name, staticPodTemplate(manifest, from, uid))
   }
   const files: Record<string, string> = {
-    ...Object.fromEntries([...staticPods].map(([name, template]) => [manifestPath(name), template])),
+    ...Object.fromEntries([...staticPods].map(([name, { manifest }]) => [manifestPath(name), manifest])),
     [kubeletConfigPath]: String(await readNodeFile(engine, container, kubeletConfigPath)),
   }
   const templates = podTemplates(await list(kube, { apiVersion: 'v1', kind: 'Pod' }))

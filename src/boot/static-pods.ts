@@ -45,13 +45,21 @@ export interface RecordedPod {
   containers: { metadata: { name: string }; command: string[] }[]
 }
 
+/** A static pod's manifest with placeholders. */
+export interface StaticPodTemplate {
+  /** As it is put in place, once each placeholder has its value. */
+  manifest: string
+  /** The command of each container by the container's name, with some of the placeholders. */
+  commands: ReadonlyMap<string, string[]>
+}
+
 /**
  * Turns a static pod manifest that kubeadm wrote into one that fits any node, and a test cluster: probes look every
  * second from the start on, and etcd does not wait for the disk, for nobody keeps what is in it.
  *
  * @param uid By which the kubelet finds the pod running already; without one it derives its own from the manifest
  */
-export function staticPodTemplate(manifest: string, from: Origin, uid?: string): string {
+export function staticPodTemplate(manifest: string, from: Origin, uid?: string): StaticPodTemplate {
   const pod = parse(manifest) as StaticPod
   if (uid !== undefined) pod.metadata.uid = uid
   for (const container of pod.spec.containers) {
@@ -66,24 +74,28 @@ export function staticPodTemplate(manifest: string, from: Origin, uid?: string):
     container.command = container.command.map((argument) => templateArgument(argument, from.cluster))
     if (pod.metadata.name === 'etcd') container.command.push(...etcdArguments)
   }
-  return onAnyNode(stringify(pod), from)
+  return {
+    manifest: onAnyNode(stringify(pod), from),
+    commands: new Map(pod.spec.containers.map(({ name, command }) => [name, command])),
+  }
 }
 
 /**
  * The recorded pods as they are made of templates: with the templates' commands, and with placeholders for what is of
  * the node that they were recorded on.
+ *
+ * @param templates By the pods' names
  */
 export function recordedPodTemplates(
   recorded: readonly RecordedPod[],
-  manifests: ReadonlyMap<string, string>,
+  templates: ReadonlyMap<string, StaticPodTemplate>,
   from: Origin,
 ): string {
   const pods = recorded.map((pod) => {
-    const template = parse(manifests.get(pod.name) ?? '') as StaticPod
-    const commandOf = (name: string) => template.spec.containers.find((other) => other.name === name)?.command
+    const commands = templates.get(pod.name)?.commands
     const containers = pod.containers.map((container) => ({
       ...container,
-      command: commandOf(container.metadata.name) ?? container.command,
+      command: commands?.get(container.metadata.name) ?? container.command,
     }))
     return { ...pod, containers }
   })

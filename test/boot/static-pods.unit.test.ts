@@ -13,7 +13,9 @@ function manifest(name: string, command: string[]): string {
 
 describe('static pods as templates', () => {
   const template = (command: string[], name = 'kube-controller-manager') =>
-    parse(staticPodTemplate(manifest(name, command), from)).spec.containers[0] as { command: string[] }
+    parse(staticPodTemplate(manifest(name, command), from).manifest).spec.containers[0] as {
+      command: string[]
+    }
 
   test('what differs between clusters becomes a placeholder', () => {
     expect(
@@ -58,18 +60,18 @@ describe('static pods as the runtime is told of them', () => {
       { metadata: { name: 'kube-scheduler' }, command: ['kube-scheduler', '--leader-elect=true'] },
     ],
   }
-  const text = staticPodTemplate(
+  const made = staticPodTemplate(
     manifest('kube-scheduler', recorded.containers[0]?.command ?? []),
     from,
     'f00',
   )
 
   test('the manifest carries the UID by which the kubelet finds the pod', () => {
-    expect(parse(text).metadata).toEqual({ name: 'kube-scheduler', uid: 'f00' })
+    expect(parse(made.manifest).metadata).toEqual({ name: 'kube-scheduler', uid: 'f00' })
   })
 
   test('they run what their manifests say, on any node', () => {
-    const pods = JSON.parse(recordedPodTemplates([recorded], new Map([['kube-scheduler', text]]), from))
+    const pods = JSON.parse(recordedPodTemplates([recorded], new Map([['kube-scheduler', made]]), from))
     expect(pods).toEqual([
       {
         ...recorded,
