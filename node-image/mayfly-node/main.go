@@ -34,7 +34,7 @@ type subcommand struct {
 var subcommands = []subcommand{
 	{"entrypoint", "make a node out of this container and start its init system", entrypoint.Run},
 	{"kubelet-cgroup", "create the cgroup that the kubelet starts pods in", entrypoint.RunKubeletCgroup},
-	{"await-api", "wait until the API server answers the kubelet", entrypoint.RunAwaitAPI},
+	{"api-gate", "let connections to the API server wait until it answers", entrypoint.RunAPIGate},
 	{"static-pods-start", "start the control plane without the kubelet", staticpods.RunStart},
 	{"static-pods-save", "write what the control plane's pods are made of to standard output", staticpods.RunSave},
 	{"state-save", "write the state of this control plane to standard output", etcdstate.RunSave},

@@ -51,7 +51,12 @@ export const debianPackages = [
 export const wantedUnits: Readonly<Record<string, readonly string[]>> = {
   'sockets.target': ['systemd-journald.socket', 'systemd-journald-dev-log.socket'],
   'sysinit.target': ['systemd-journald.service'],
-  'multi-user.target': ['containerd.service', 'kubelet.service', 'mayfly-static-pods.service'],
+  'multi-user.target': [
+    'containerd.service',
+    'kubelet.service',
+    'mayfly-static-pods.service',
+    'mayfly-api-gate.service',
+  ],
 }
 
 /** Units that systemd starts without being asked to, and that a container has no use for. */
