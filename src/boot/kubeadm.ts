@@ -80,10 +80,17 @@ function clusterConfiguration({ spec }: ClusterPlan, { kubernetes }: KubeadmTarg
       certSANs: ownNames,
       extraArgs: [...gateArgs, ...runtimeArgs],
     },
-    controllerManager: { extraArgs: [{ name: 'enable-hostpath-provisioner', value: 'true' }, ...gateArgs] },
+    controllerManager: { extraArgs: [...controllerManagerArgs, ...gateArgs] },
     scheduler: { extraArgs: gateArgs },
   }
 }
+
+const controllerManagerArgs = [
+  { name: 'enable-hostpath-provisioner', value: 'true' },
+  // By default it asks for its controllers' service accounts at 20 a second, and needs over a second to start.
+  { name: 'kube-api-qps', value: '200' },
+  { name: 'kube-api-burst', value: '400' },
+]
 
 /**
  * From version 1.35 on the kubelet refuses cgroup v1 unless told otherwise; 1.31 knows the field that tells. A snapshot
