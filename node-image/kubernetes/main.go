@@ -55,7 +55,10 @@ func main() {
 }
 
 func server(newCommand func() *cobra.Command) func() {
-	return func() { os.Exit(cli.Run(newCommand())) }
+	return func() {
+		collectLater()
+		os.Exit(cli.Run(newCommand()))
+	}
 }
 
 func runKubectl() {
