@@ -55,10 +55,7 @@ func main() {
 }
 
 func server(newCommand func() *cobra.Command) func() {
-	return func() {
-		collectLater()
-		os.Exit(cli.Run(newCommand()))
-	}
+	return func() { os.Exit(cli.Run(newCommand())) }
 }
 
 func runKubectl() {

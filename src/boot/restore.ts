@@ -169,8 +169,8 @@ function placeholderValues(
     // With one replica there is nobody to elect against, and the election takes seconds.
     leaderElection: String(several),
     // A single member elects itself as soon as it gave up waiting for a leader; the times of several are etcd's own.
-    etcdHeartbeat: several ? '100' : '10',
-    etcdElection: several ? '1000' : '50',
+    etcdHeartbeat: several ? '100' : '20',
+    etcdElection: several ? '1000' : '100',
   }
   return Object.fromEntries(
     Object.entries(placeholders).map(([name, placeholder]) => [
