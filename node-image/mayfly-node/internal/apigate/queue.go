@@ -50,7 +50,8 @@ func openQueue(number uint16) (*queue, error) {
 
 func (q *queue) send(message int, attribute *nl.RtAttr) error {
 	request := nl.NewNetlinkRequest(message, unix.NLM_F_REQUEST)
-	request.AddRawData(binary.BigEndian.AppendUint16([]byte{unix.AF_UNSPEC, 0}, q.number)) // nfgenmsg
+	number := binary.NativeEndian.Uint16(binary.BigEndian.AppendUint16(nil, q.number))
+	request.AddData(&nl.Nfgenmsg{NfgenFamily: unix.AF_UNSPEC, ResId: number})
 	request.AddData(attribute)
 	return q.socket.Send(request)
 }

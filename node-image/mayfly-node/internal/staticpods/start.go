@@ -98,7 +98,7 @@ func start(ctx context.Context, runtime cri.RuntimeServiceClient, pod Pod) (err 
 		}
 	}()
 	for _, container := range pod.Containers {
-		if err := prepare(pod, container); err != nil {
+		if err := prepare(pod, container, podsDir); err != nil {
 			return err
 		}
 		created, err := runtime.CreateContainer(ctx, &cri.CreateContainerRequest{
@@ -117,8 +117,9 @@ func start(ctx context.Context, runtime cri.RuntimeServiceClient, pod Pod) (err 
 	return nil
 }
 
-// prepare makes the files that the kubelet makes before it creates a container.
-func prepare(pod Pod, container *cri.ContainerConfig) error {
+// prepare makes the files that the kubelet makes before it creates a container:
+// the folder of its log, and what it mounts from the pod's folder below podsDir.
+func prepare(pod Pod, container *cri.ContainerConfig, podsDir string) error {
 	logs := filepath.Join(pod.Sandbox.LogDirectory, filepath.Dir(container.LogPath))
 	if err := os.MkdirAll(logs, 0o755); err != nil {
 		return err
