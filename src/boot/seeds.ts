@@ -28,6 +28,12 @@ export function seedObjects(plan: ClusterPlan, snapshot: SnapshotManifest, caPem
   ]
 }
 
+/**
+ * What a node has room for until its kubelet says what it has. A kubelet may be told of its pods before it has said so,
+ * and refuses for good what does not fit.
+ */
+const presumedResources = { cpu: '8', memory: '8Gi', 'ephemeral-storage': '20Gi', pods: '110' }
+
 /** Label and taint of control-plane nodes, as kubeadm sets them. */
 const controlPlaneRole = 'node-role.kubernetes.io/control-plane'
 
@@ -68,6 +74,8 @@ function nodeSeed(plan: ClusterPlan, node: PlannedNode, created: string): Seed {
           ...addresses.map((address) => ({ type: 'InternalIP', address })),
           { type: 'Hostname', address: spec.name },
         ],
+        capacity: presumedResources,
+        allocatable: presumedResources,
       },
     },
   }
