@@ -44,6 +44,7 @@ var subcommands = []subcommand{
 	{"loadbalancer", "spread connections over several API servers", loadbalancer.Run},
 	{"dns-wait", "wait until the cluster's DNS answers", dnswait.Run},
 	{"images-bake", "write a containerd store whose layers are directories", images.RunBake},
+	{"images-adopt", "unpack the images of another node image's containerd store", images.RunAdopt},
 	{"images-present", "tell which images and layers this node has", images.RunPresent},
 	{"images-register", "link to images of the container engine's store", images.RunRegister},
 	{"images-import", "make images of a stream of layers", images.RunImport},

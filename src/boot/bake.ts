@@ -114,7 +114,8 @@ async function bake(
 async function waitForInit(engine: Engine, container: string, limits: WaitLimits): Promise<void> {
   await until(
     `node ${container} to start its units`,
-    async () => (await containerLogs(engine, container)).includes('Reached target') || undefined,
+    async () =>
+      /Reached target .*Multi-User System/.test(await containerLogs(engine, container)) || undefined,
     { ...limits, intervalMs: 100 },
   )
 }

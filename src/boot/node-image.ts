@@ -26,7 +26,7 @@ async function imageFacts(engine: Engine, image: string): Promise<NodeImageFacts
   })
   if (!found) {
     throw new MayflyError('NODE_IMAGE_MISSING', `${engine.describe()} has no image "${image}"`, {
-      hint: 'Build it with `npx mayfly build node-image`, or name another node image',
+      hint: `Pull it with \`docker pull ${image}\`, or build one of mayfly's own with \`npx mayfly build node-image\``,
     })
   }
   const labels: Record<string, string> = found.Config?.Labels ?? {}

@@ -1,5 +1,6 @@
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
+import { adoptNodeImages } from '../adopt/index.ts'
 import { bootCluster } from '../boot/index.ts'
 import { type ClusterOptions, type ClusterSpec, resolveClusterSpec } from '../config/index.ts'
 import { connectEngine, containerLogs, type Engine, exec, listContainers } from '../engine/index.ts'
@@ -90,7 +91,8 @@ export async function createCluster(options: CreateClusterOptions = {}): Promise
   const labels = ownership(spec.name, { ttlMs, keep })
   try {
     const { onNodesStarted } = options
-    const booted = await bootCluster(spec, {
+    const adopted = await adoptNodeImages(engine, spec, { progress, labels, signal })
+    const booted = await bootCluster(adopted, {
       engine,
       labels,
       progress,

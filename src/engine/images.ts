@@ -1,9 +1,10 @@
-import type { Readable } from 'node:stream'
+import { Readable } from 'node:stream'
 import type Docker from 'dockerode'
 import { MayflyError } from '../errors.ts'
 import { ask, engineError, unlessGone } from './asking.ts'
 import type { Abortable } from './containers.ts'
 import type { Engine } from './engine.ts'
+import { type ContainerFile, tarOf } from './files.ts'
 
 /** What the engine knows about an image. Status 404 when it has none of that name. */
 export async function inspectImage(
@@ -133,6 +134,44 @@ export async function importImage(
           else resolve()
         })
       }),
+  )
+}
+
+/**
+ * Builds an image from files with the engine's own builder: without a client, a cache or a network.
+ *
+ * @param files The build's context, with a `/Dockerfile`
+ * @throws MayflyError `IMAGE_BUILD_FAILED` with all that the build printed
+ */
+export async function buildImageFrom(
+  engine: Engine,
+  files: readonly ContainerFile[],
+  reference: string,
+  { args = {}, signal }: Abortable & { /** Build arguments. */ args?: Record<string, string> } = {},
+): Promise<void> {
+  const what = `build image "${reference}"`
+  const context = Readable.from([await tarOf(files)])
+  const options = { t: reference, buildargs: args, networkmode: 'none', nocache: true, forcerm: true }
+  const progress = await ask(engine, what, signal, (abortSignal) =>
+    engine.docker.buildImage(context, { ...options, abortSignal } as object),
+  )
+  type Event = { stream?: string; error?: string }
+  const events = await ask(
+    engine,
+    what,
+    signal,
+    () =>
+      new Promise<Event[]>((resolve, reject) => {
+        engine.docker.modem.followProgress(progress, (error, all) => (error ? reject(error) : resolve(all)))
+      }),
+  )
+  const failure = events.find(({ error }) => error)?.error
+  if (failure === undefined) return
+  const output = events.map(({ stream = '' }) => stream).join('')
+  throw new MayflyError(
+    'IMAGE_BUILD_FAILED',
+    `${engine.describe()} can't build image "${reference}": ${failure}`,
+    { output },
   )
 }
 

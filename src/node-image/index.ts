@@ -47,12 +47,15 @@ import {
   resolveKubernetes,
 } from './compile.ts'
 import { fillNodeLayer, kubeadmImages } from './layers.ts'
+import { recipeDir } from './mayfly-node.ts'
 import { type Architecture, goComponents, ownImages, sourceDateEpoch } from './recipe.ts'
 import { installedPackages, makeRootfs, packageDrift, pinnedPackagesFile } from './rootfs.ts'
 import { checkToolchain, hostArchitecture } from './toolchain.ts'
 
 export { type Material, materialsTable } from './bill-of-materials.ts'
-export { type Architecture, kubernetesVersions } from './recipe.ts'
+export { contentKey } from './cache.ts'
+export { findMayflyNode, type MayflyNode, recipeDir } from './mayfly-node.ts'
+export { type Architecture, isArchitecture, kubernetesVersions } from './recipe.ts'
 
 /** What to build. */
 export interface NodeImageOptions {
@@ -72,11 +75,6 @@ export interface NodeImage {
   reference: string
   kubernetes: string
   arch: Architecture
-}
-
-/** The folder with the recipe, in a checkout and in the published package alike. */
-function recipeFolder(): string {
-  return join(dirname(fileURLToPath(import.meta.url)), '../../node-image')
 }
 
 /**
@@ -165,7 +163,7 @@ async function prepare(options: NodeImageOptions) {
   await mkdir(cacheRoot(), { recursive: true })
   const { goVersion } = await checkToolchain(arch, cacheRoot())
   const epoch = Number(process.env['SOURCE_DATE_EPOCH'] ?? sourceDateEpoch)
-  const context: CompileContext = { sources: recipeFolder(), arch, goVersion, epoch }
+  const context: CompileContext = { sources: recipeDir, arch, goVersion, epoch }
   return { kubernetes, context }
 }
 

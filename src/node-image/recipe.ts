@@ -3,6 +3,11 @@
 /** Processor architectures that a node image can be built for, by Go's and Debian's name. */
 export type Architecture = 'amd64' | 'arm64'
 
+/** Whether there are programs for an architecture. */
+export function isArchitecture(name: string): name is Architecture {
+  return name === 'amd64' || name === 'arm64'
+}
+
 /** Kubernetes versions with pinned modules; the first is the default. */
 export const kubernetesVersions = ['v1.37.2', 'v1.36.3', 'v1.35.4', 'v1.34.4'] as const
 

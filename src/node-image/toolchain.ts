@@ -77,13 +77,9 @@ export interface Toolchain {
  */
 export async function checkToolchain(arch: Architecture, cacheDir: string): Promise<Toolchain> {
   const missing = await missingTools(arch)
-  const goVersion = await execa('go', ['env', 'GOVERSION']).then(
-    ({ stdout }) => stdout,
-    () => undefined,
-  )
-  if (goVersion === undefined)
-    missing.unshift(`Go ${minimumGo.join('.')} or newer, which is not on the PATH (see go.dev/dl)`)
-  else if (!isRecent(goVersion)) missing.unshift(`Go ${minimumGo.join('.')} or newer; ${goVersion} was found`)
+  const goVersion = await askGo()
+  const lacking = lackingGo(goVersion)
+  if (lacking) missing.unshift(lacking)
   if (missing.length > 0) {
     throw new MayflyError(
       'NODE_IMAGE_BUILD_FAILED',
@@ -103,6 +99,30 @@ export async function checkToolchain(arch: Architecture, cacheDir: string): Prom
     )
   }
   return { goVersion: goVersion ?? '' }
+}
+
+/**
+ * The version of the Go toolchain on the PATH.
+ *
+ * @throws MayflyError `NODE_IMAGE_BUILD_FAILED` when there is none, or it is too old
+ */
+export async function installedGo(): Promise<string> {
+  const goVersion = await askGo()
+  const lacking = lackingGo(goVersion)
+  if (goVersion !== undefined && lacking === undefined) return goVersion
+  throw new MayflyError('NODE_IMAGE_BUILD_FAILED', `Compiling mayfly-node needs ${lacking}`)
+}
+
+async function askGo(): Promise<string | undefined> {
+  const { stdout, failed } = await execa('go', ['env', 'GOVERSION'], { reject: false })
+  return failed ? undefined : stdout
+}
+
+/** What is wrong with a Go toolchain, as it reads after "needs". */
+function lackingGo(goVersion: string | undefined): string | undefined {
+  const needed = `Go ${minimumGo.join('.')} or newer`
+  if (goVersion === undefined) return `${needed}, which is not on the PATH (see go.dev/dl)`
+  return isRecent(goVersion) ? undefined : `${needed}; ${goVersion} was found`
 }
 
 /** Whether a version such as `go1.26.8` is new enough. */

@@ -87,10 +87,9 @@ func bake(ctx context.Context, document bakeDocument, output string) error {
 		layer.Dir = source.NodePath
 		layers[name] = layer
 	}
-	links := map[string]string{}
-	err := withOfflineStore(ctx, output, func(store Store) error {
+	err := writeLinkedStore(ctx, output, func(store Store, link fill) error {
 		for _, image := range document.Images {
-			if err := bakeOne(ctx, store, document, image, layers, links); err != nil {
+			if err := bakeOne(ctx, store, document, image, layers, link); err != nil {
 				return err
 			}
 		}
@@ -104,6 +103,20 @@ func bake(ctx context.Context, document bakeDocument, output string) error {
 			return err
 		}
 	}
+	return nil
+}
+
+// writeLinkedStore makes a store for Install: register is to fill snapshots by
+// the given function, which notes each one's layer and copies nothing.
+func writeLinkedStore(ctx context.Context, output string, register func(Store, fill) error) error {
+	links := map[string]string{}
+	link := func(dir string, _ []string, layer Layer) error {
+		links[filepath.Base(filepath.Dir(dir))] = layer.Dir
+		return nil
+	}
+	if err := withOfflineStore(ctx, output, func(store Store) error { return register(store, link) }); err != nil {
+		return err
+	}
 	if err := os.RemoveAll(filepath.Join(output, snapshotDir, "snapshots")); err != nil {
 		return err
 	}
@@ -114,7 +127,7 @@ func bake(ctx context.Context, document bakeDocument, output string) error {
 	return os.WriteFile(filepath.Join(output, snapshotsFile), append(listing, '\n'), 0o644)
 }
 
-func bakeOne(ctx context.Context, store Store, document bakeDocument, image bakeImage, layers map[string]Layer, links map[string]string) error {
+func bakeOne(ctx context.Context, store Store, document bakeDocument, image bakeImage, layers map[string]Layer, link fill) error {
 	config := ocispec.Image{
 		Created:  &document.Created,
 		Platform: ocispec.Platform{OS: "linux", Architecture: document.Architecture},
@@ -135,11 +148,7 @@ func bakeOne(ctx context.Context, store Store, document bakeDocument, image bake
 		return err
 	}
 	baked := Image{Names: []string{image.Name}, Config: configJSON, Layers: used, Pinned: true}
-	_, err = store.register(ctx, baked, func(dir string, _ []string, layer Layer) error {
-		links[filepath.Base(filepath.Dir(dir))] = layer.Dir
-		return nil
-	})
-	if err != nil {
+	if _, err = store.register(ctx, baked, link); err != nil {
 		return fmt.Errorf("%s: %w", image.Name, err)
 	}
 	return nil

@@ -1,0 +1,65 @@
+import { existsSync } from 'node:fs'
+import { mkdir, readFile, writeFile } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import { constants, zstdCompress, zstdDecompress } from 'node:zlib'
+import { contentKey } from './cache.ts'
+import { type CompileContext, compile } from './compile.ts'
+import { type Architecture, goComponents, sourceDateEpoch } from './recipe.ts'
+import { installedGo } from './toolchain.ts'
+
+/** `mayfly-node` for one architecture. */
+export interface MayflyNode {
+  /** Changes with the program. */
+  key: string
+  read(): Promise<Buffer>
+}
+
+/** Where the published package has the programs: `dist/mayfly-node`. */
+const packedDir = join(dirname(fileURLToPath(import.meta.url)), '../mayfly-node')
+
+/** The folder with the recipe, in a checkout and in the published package alike. */
+export const recipeDir = join(dirname(fileURLToPath(import.meta.url)), '../../node-image')
+
+/**
+ * Finds the program for an architecture: as the published package ships it, or else compiled from its source, which
+ * the package and a checkout have as well.
+ *
+ * @throws MayflyError `NODE_IMAGE_BUILD_FAILED` when it has to be compiled and Go is missing
+ */
+export async function findMayflyNode(arch: Architecture, dir = packedDir): Promise<MayflyNode> {
+  const packed = packedFile(dir, arch)
+  if (existsSync(packed)) {
+    const content = await readFile(packed)
+    return { key: contentKey(content.toString('latin1')), read: () => promisify(zstdDecompress)(content) }
+  }
+  const { dir: built, key } = await compileMayflyNode(arch)
+  return { key, read: () => readFile(join(built, 'bin/mayfly-node')) }
+}
+
+/** Puts the program for an architecture into the folder that the package ships. */
+export async function packMayflyNode(arch: Architecture, dir = packedDir): Promise<void> {
+  const { dir: built } = await compileMayflyNode(arch)
+  const program = await readFile(join(built, 'bin/mayfly-node'))
+  await mkdir(dir, { recursive: true })
+  await writeFile(packedFile(dir, arch), await promisify(zstdCompress)(program, { params: compression }))
+}
+
+// Measured: 32.5 MB become 8.8 MB in 14 s, and are themselves again in 0.1 s. Brotli makes 8.3 MB in 100 s.
+const compression = {
+  [constants.ZSTD_c_compressionLevel]: 19,
+  [constants.ZSTD_c_windowLog]: 26,
+}
+
+function packedFile(dir: string, arch: Architecture): string {
+  return join(dir, `linux-${arch}.zst`)
+}
+
+async function compileMayflyNode(arch: Architecture) {
+  const component = goComponents.find(({ module }) => module === 'mayfly-node')
+  if (!component) throw new Error('the recipe has no mayfly-node')
+  const goVersion = await installedGo()
+  const context: CompileContext = { sources: recipeDir, arch, goVersion, epoch: sourceDateEpoch }
+  return compile(component, context)
+}
