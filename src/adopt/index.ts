@@ -90,7 +90,12 @@ async function adoptNodeImage(engine: Engine, image: string, options: AdoptOptio
       { path: '/files/usr/local/bin/mayfly-node', content: await program.read(), mode: 0o755 },
       { path: '/files/etc/containerd/config.toml', content: adoptedContainerdConfig(containerdConfig) },
     ]
-    const args = { IMAGE: found.Id, KUBERNETES: kubernetes, NODE_IMAGE_VERSION: nodeImageVersion }
+    const args = {
+      IMAGE: found.Id,
+      KUBERNETES: kubernetes,
+      NODE_IMAGE_VERSION: nodeImageVersion,
+      CONTENT: key,
+    }
     await buildImageFrom(engine, added, reference, { args, signal })
   })
   return reference

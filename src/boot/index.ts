@@ -23,7 +23,7 @@ export type { BootOptions } from './boot-options.ts'
 export { loadBalancerName, loadBalancerRole } from './entry.ts'
 export { type JoinOptions, joinWorker, planWithoutNode } from './join.ts'
 export { networkName } from './network.ts'
-export { nodeImageLabel, nodeImageVersion } from './node-document.ts'
+export { nodeImageContentLabel, nodeImageLabel, nodeImageVersion } from './node-document.ts'
 export {
   apiServerPort,
   type ClusterPlan,

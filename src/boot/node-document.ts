@@ -9,6 +9,9 @@ export const nodeImageVersion = '3'
 /** Image label that marks a node image. */
 export const nodeImageLabel = 'io.mayfly.node-image'
 
+/** Image label with a hash of all that decides what is in a node image. */
+export const nodeImageContentLabel = 'io.mayfly.content'
+
 /**
  * What a node is told before it starts, as `/mayfly/node.json`. Its twin is in
  * node-image/mayfly-node/internal/entrypoint/state.go.

@@ -1,7 +1,7 @@
 import type { ClusterSpec } from '../config/index.ts'
 import { type Engine, engineStatus, inspectImage } from '../engine/index.ts'
 import { MayflyError } from '../errors.ts'
-import { nodeImageLabel, nodeImageVersion } from './node-document.ts'
+import { nodeImageContentLabel, nodeImageLabel, nodeImageVersion } from './node-document.ts'
 import { type SnapshotManifest, snapshotLabel } from './snapshot-manifest.ts'
 
 /** What is known of the node image. */
@@ -43,7 +43,8 @@ async function imageFacts(engine: Engine, image: string): Promise<NodeImageFacts
   }
   const shipped = labels[snapshotLabel]
   return {
-    id: found.Id,
+    // Two builds of one content differ in their ids.
+    id: labels[nodeImageContentLabel] ?? found.Id,
     kubernetes,
     shipped: shipped ? (JSON.parse(shipped) as SnapshotManifest) : undefined,
   }

@@ -1,6 +1,7 @@
 import { rmSync } from 'node:fs'
 import { writeFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
+import { adoptNodeImages } from '../adopt/index.ts'
 import {
   apiServerPort,
   type BaseSnapshot,
@@ -33,6 +34,7 @@ import {
   type PortForwardOptions,
   portForward,
 } from '../kube/index.ts'
+import { createProgress } from '../progress/index.ts'
 import { deleteCluster, type Lease, makePrivateFolder, removePrivateFolder } from '../reaper/index.ts'
 import {
   latestSnapshot,
@@ -190,16 +192,18 @@ export class Cluster implements AsyncDisposable {
       })
     }
     const image = options.image ?? this.spec.nodes[0]?.image
-    const { nodes } = await resolveClusterSpec({
+    const resolved = await resolveClusterSpec({
       name: this.name,
       nodes: ['control-plane', { ...options, role, name, image }],
     })
-    const spec = nodes[1]
-    if (!spec) throw new Error('a configuration lost its node')
     const [authorities, labels] = await Promise.all([
       readClusterAuthorities(this.#engine, this.#plan),
       readOwnLabels(this.#engine, this.name),
     ])
+    const progress = createProgress({ mode: 'silent' })
+    const { nodes } = await adoptNodeImages(this.#engine, resolved, { progress, labels, signal })
+    const spec = nodes[1]
+    if (!spec) throw new Error('a configuration lost its node')
     this.#plan = await joinWorker(this.#plan, spec, networkName(this.spec), {
       engine: this.#engine,
       kube: this.kube,

@@ -1,3 +1,4 @@
+import { removeAdoptedImages } from '../adopt/index.ts'
 import { connectEngine } from '../engine/index.ts'
 import { deleteCluster as deleteBelongings, label, listBelongings, sweep } from '../reaper/index.ts'
 
@@ -36,7 +37,7 @@ export async function clean({
   all = false,
   signal,
 }: {
-  /** Also clusters that are kept or in use; default false. */
+  /** Also clusters that are kept or in use, and the images that were made of other projects' node images; default false. */
   all?: boolean
   signal?: AbortSignal
 } = {}): Promise<Cleaned[]> {
@@ -52,5 +53,6 @@ export async function clean({
     [...containers, ...networks, ...volumes].map(({ labels }) => labels[label.cluster] ?? ''),
   )
   await Promise.all([...names].map((name) => deleteBelongings(engine, name, { signal })))
+  await removeAdoptedImages(engine)
   return [...cleaned, ...[...names].map((cluster) => ({ cluster, reason: 'all were to go' }))]
 }

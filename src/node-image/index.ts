@@ -4,6 +4,7 @@ import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import {
   bakeForImage,
+  nodeImageContentLabel,
   nodeImageLabel,
   nodeImageVersion,
   shippedSnapshotDir,
@@ -107,7 +108,7 @@ async function withBaseSnapshot(
   context: CompileContext,
   progress: Progress,
 ): Promise<ImageDescription> {
-  const key = bare.config.Labels[contentLabel] ?? ''
+  const key = bare.config.Labels[nodeImageContentLabel] ?? ''
   const sources = await hashFolder(join(dirname(fileURLToPath(import.meta.url)), '../boot'))
   const bake = async (draft: string) => {
     const image = `mayfly/node-build:${key}`
@@ -259,8 +260,6 @@ async function onThisHost(
   return { kubeadm: join(hostKubernetes.dir, 'bin/kubeadm'), mayflyNode: join(host.dir, 'bin/mayfly-node') }
 }
 
-const contentLabel = 'io.mayfly.content'
-
 function describeImage(
   reference: string,
   kubernetes: KubernetesSource,
@@ -283,7 +282,7 @@ function describeImage(
     reference,
     arch,
     epoch,
-    config: { ...config, Labels: { ...config.Labels, [contentLabel]: content } },
+    config: { ...config, Labels: { ...config.Labels, [nodeImageContentLabel]: content } },
     layers,
   }
 }
@@ -292,5 +291,5 @@ function describeImage(
 async function isLoaded(engine: Engine, { reference, config }: ImageDescription): Promise<boolean> {
   if (!(await imageExists(engine, reference))) return false
   const { Config } = await inspectImage(engine, reference)
-  return Config.Labels?.[contentLabel] === config.Labels[contentLabel]
+  return Config.Labels?.[nodeImageContentLabel] === config.Labels[nodeImageContentLabel]
 }

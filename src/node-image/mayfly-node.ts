@@ -16,11 +16,11 @@ export interface MayflyNode {
   read(): Promise<Buffer>
 }
 
-/** Where the published package has the programs: `dist/mayfly-node`. */
-const packedDir = join(dirname(fileURLToPath(import.meta.url)), '../mayfly-node')
-
 /** The folder with the recipe, in a checkout and in the published package alike. */
 export const recipeDir = join(dirname(fileURLToPath(import.meta.url)), '../../node-image')
+
+/** Where the published package has the programs. A checkout has none, so that it runs what its source says. */
+const packedDir = join(recipeDir, 'bin')
 
 /**
  * Finds the program for an architecture: as the published package ships it, or else compiled from its source, which

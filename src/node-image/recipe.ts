@@ -1,11 +1,14 @@
 /** What a node image is made of. Versions of Go modules are pinned in the go.mod files that are named here. */
 
-/** Processor architectures that a node image can be built for, by Go's and Debian's name. */
-export type Architecture = 'amd64' | 'arm64'
+/** Processor architectures that a node image can be of, by Go's and Debian's name. */
+export const architectures = ['amd64', 'arm64'] as const
 
-/** Whether there are programs for an architecture. */
+/** One of {@link architectures}. */
+export type Architecture = (typeof architectures)[number]
+
+/** Whether a node image can be of an architecture. */
 export function isArchitecture(name: string): name is Architecture {
-  return name === 'amd64' || name === 'arm64'
+  return (architectures as readonly string[]).includes(name)
 }
 
 /** Kubernetes versions with pinned modules; the first is the default. */

@@ -18,40 +18,33 @@ async function kindFiles(): Promise<string> {
   return join(stdout, 'images/base/files')
 }
 
-/** kind's images by name, and the layers of ours that each is made of; versions are kubeadm's and kind's. */
-function coreImages(kubernetes: string): object[] {
-  const image = (name: string, layers: string[], entrypoint: string[]) => ({
-    name,
-    layers,
-    config: { Env: ['PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'], Entrypoint: entrypoint },
-  })
-  const server = (name: string) =>
-    image(`registry.k8s.io/${name}:${kubernetes}`, ['base', 'kubernetes'], [`/usr/local/bin/${name}`])
-  return [
-    server('kube-apiserver'),
-    server('kube-controller-manager'),
-    server('kube-scheduler'),
-    image(`registry.k8s.io/kube-proxy:${kubernetes}`, ['base', 'kubernetes', 'iptables-nft'], []),
-    image('registry.k8s.io/coredns/coredns:v1.14.6', ['base', 'coredns'], ['/coredns']),
-    image('registry.k8s.io/etcd:3.7.0-0', ['base', 'etcd'], ['/usr/local/bin/etcd']),
-    image('registry.k8s.io/pause:3.10', ['pause'], ['/pause']),
-    image(ownImages.network, ['base', 'network', 'iptables-nft'], ['/bin/mayfly-node', 'network']),
-    image(ownImages.localPathProvisioner, ['base', 'local-path'], ['/bin/local-path-provisioner']),
-    image(ownImages.localPathHelper, ['base', 'shell'], ['/bin/sh']),
-  ]
+/** An image of the layers of ours. kubeadm knows the whole name of one without a tag. */
+function coreImage(name: string, layers: string[], entrypoint: string[]): object {
+  const path = 'PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
+  return { name, layers, config: { Env: [path], Entrypoint: entrypoint } }
 }
+
+const coreImages = [
+  ...['kube-apiserver', 'kube-controller-manager', 'kube-scheduler'].map((name) =>
+    coreImage(name, ['base', 'kubernetes'], [`/usr/local/bin/${name}`]),
+  ),
+  coreImage('kube-proxy', ['base', 'kubernetes', 'iptables-nft'], []),
+  // The only one that deletes a file of a layer below.
+  coreImage('coredns', ['base', 'coredns', 'deletion'], ['/coredns']),
+  coreImage('etcd', ['base', 'etcd'], ['/usr/local/bin/etcd']),
+  // Not kubeadm's: the one that kind's configuration of containerd names.
+  coreImage('registry.k8s.io/pause:3.10', ['pause'], ['/pause']),
+  coreImage(ownImages.network, ['base', 'network', 'iptables-nft'], ['/bin/mayfly-node', 'network']),
+  coreImage(ownImages.localPathProvisioner, ['base', 'local-path'], ['/bin/local-path-provisioner']),
+  coreImage(ownImages.localPathHelper, ['base', 'shell'], ['/bin/sh']),
+]
 
 /**
  * Builds it.
  *
  * @param from A node image of ours
- * @param kubernetes The version in it
  */
-export async function buildKindestImage(
-  engine: Engine,
-  reference: string,
-  { from, kubernetes }: { from: string; kubernetes: string },
-): Promise<void> {
+export async function buildKindestImage(engine: Engine, reference: string, from: string): Promise<void> {
   const files = await kindFiles()
   const entries = await readdir(files, { recursive: true, withFileTypes: true })
   const ofKind = entries
@@ -60,22 +53,15 @@ export async function buildKindestImage(
       const path = join(entry.parentPath, entry.name)
       return { path: `/kind${path.slice(files.length)}`, content: await readFile(path) }
     })
-  const dockerfile = [
-    `FROM ${from}`,
-    'COPY kind/ /',
-    'COPY layout.sh images.json /',
-    'RUN ["sh", "/layout.sh"]',
-    'LABEL io.mayfly.node-image= io.mayfly.kubernetes= io.mayfly.base-snapshot= io.mayfly.content=',
-    'ENTRYPOINT ["/usr/local/bin/entrypoint", "/sbin/init"]',
-  ].join('\n')
   await buildImageFrom(
     engine,
     [
-      { path: '/Dockerfile', content: dockerfile },
+      { path: '/Dockerfile', content: await readFile(join(here, 'Dockerfile')) },
       { path: '/layout.sh', content: await readFile(join(here, 'layout.sh')) },
-      { path: '/images.json', content: JSON.stringify(coreImages(kubernetes)) },
+      { path: '/images.json', content: JSON.stringify(coreImages) },
       ...(await Promise.all(ofKind)),
     ],
     reference,
+    { args: { IMAGE: from } },
   )
 }

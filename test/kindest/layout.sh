@@ -7,10 +7,9 @@ work=/var/tmp/images
 mkdir -p "$work"
 
 # kubeadm, kubelet and kubectl are in /usr/bin, where kind's units look for them; all else of Kubernetes is in images.
-mv /usr/local/bin/kubernetes /usr/bin/kubernetes
-rm /usr/local/bin/kube*
+rm /usr/local/bin/kube[a-l]* /usr/local/bin/kube-*
+for program in kubeadm kubelet kubectl; do ln -s /usr/local/bin/kubernetes /usr/bin/$program; done
 mv /usr/local/bin/mayfly-node /usr/local/bin/crictl
-for program in kubeadm kubelet kubectl; do ln -s kubernetes /usr/bin/$program; done
 mv /usr/local/bin/runc /usr/local/sbin/runc
 chmod 755 /usr/local/bin/entrypoint /kind/bin/*
 
@@ -24,10 +23,14 @@ rm /etc/systemd/*/mayfly.conf
 systemctl enable kubelet.service containerd.service undo-mount-hacks.service
 
 # Core images in containerd's content store, as archives that are not unpacked.
+mkdir -p "$layers/deletion/etc"
+touch "$layers/deletion/etc/.wh.nsswitch.conf"
 for layer in "$layers"/*; do
   tar -C "$layer" --sort=name --numeric-owner -cf "$work/$(basename "$layer").tar" .
 done
-jq -c '.[]' /images.json | while read -r image; do
+kubeadm config images list --kubernetes-version="$(cat /kind/version)" 2>/dev/null |
+  jq -Rn '[inputs | {key: (split("/")[-1] | split(":")[0]), value: .}] | from_entries' >/names.json
+jq -c --slurpfile names /names.json '.[] | .name = ($names[0][.name] // .name)' /images.json | while read -r image; do
   config=$(echo "$image" | sha256sum | cut -c1-16).json
   diffs=$(for layer in $(echo "$image" | jq -r '.layers[]'); do sha256sum <"$work/$layer.tar"; done |
     jq -Rn '[inputs | "sha256:" + .[:64]]')
@@ -43,4 +46,4 @@ tar -C "$work" -c . |
 kill $!
 wait $! || true
 
-rm -r "$work" /usr/share/mayfly /run/containerd /images.json /layout.sh
+rm -r "$work" /usr/share/mayfly /run/containerd /images.json /names.json /layout.sh

@@ -7,9 +7,11 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"io/fs"
 	"log"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 
@@ -69,7 +71,9 @@ func adopt(ctx context.Context, from, to Store, layers *unpacker, link fill) err
 		}
 		err = layers.unpack(ctx, from.Content, &image)
 		if err == nil {
-			_, err = to.register(ctx, image.Image, link)
+			if _, err = to.register(ctx, image.Image, link); err == nil {
+				err = layers.lendPause(image.Image)
+			}
 		} else if errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOTSUP) {
 			// The file system of a container takes no marks for deleted files: containerd unpacks this one on a volume.
 			log.Printf("%s stays packed: %v", records[0].Name, err)
@@ -202,6 +206,29 @@ func (u *unpacker) layer(ctx context.Context, store content.Store, archive ocisp
 	// It looks different on other layers.
 	u.known[chainID] = layer
 	return layer, inheritAttributes(dir, got.implicit, lower)
+}
+
+var pauseName = regexp.MustCompile(`(^|/)pause(:|@|$)`)
+
+// lendPause puts the program that does nothing where the node images of ours
+// have it: src/images/engine-store.ts has the engine run it.
+func (u *unpacker) lendPause(image Image) error {
+	if !slices.ContainsFunc(image.Names, pauseName.MatchString) {
+		return nil
+	}
+	for _, layer := range image.Layers {
+		program := filepath.Join(layer.Dir, "pause")
+		if _, err := os.Stat(program); err != nil {
+			continue
+		}
+		if err := os.MkdirAll(filepath.Join(u.dir, "pause"), 0o755); err != nil {
+			return err
+		}
+		if err := os.Link(program, filepath.Join(u.dir, "pause", "pause")); !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+	}
+	return nil
 }
 
 // copyPacked copies an image as it is.
