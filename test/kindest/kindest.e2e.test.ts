@@ -69,6 +69,9 @@ function appPod(name: string, nodeName: string | undefined): ReturnType<typeof w
   }
 }
 
+/** kube-proxy learns of a Service a moment after it is made. */
+const soon = { timeout: 20_000 }
+
 const ask = async (pod: string, url: string) =>
   (await inPod(cluster.kube, pod, 'busybox', 'timeout', '5', 'busybox', 'wget', '-qO-', url)).stdout
 
@@ -104,11 +107,11 @@ test('images load, and pods on both nodes answer by name and Service', async () 
   await run(cluster.kube, appPod('one', names()[0]), appPod('two', names()[1]), {
     apiVersion: 'v1',
     kind: 'Service',
-    metadata: { name: 'two', namespace: 'default' },
+    metadata: { name: 'web', namespace: 'default' },
     spec: { selector: { app: 'two' }, ports: [{ port: 80, targetPort: 8080 }] },
   })
-  expect(await ask('one', 'http://two.default.svc.cluster.local')).toBe('two')
-  expect(await ask('two', 'http://two')).toBe('two')
+  await expect.poll(() => ask('one', 'http://web.default.svc.cluster.local'), soon).toBe('two')
+  await expect.poll(() => ask('two', 'http://web'), soon).toBe('two')
 })
 
 test('volumes of the default StorageClass work', async () => {
@@ -137,7 +140,7 @@ test('volumes of the default StorageClass work', async () => {
 test('it comes back after a stop', async () => {
   await cluster.stop({ graceSeconds: 1 })
   await cluster.start()
-  expect(await ask('one', 'http://two')).toBe('two')
+  await expect.poll(() => ask('one', 'http://web'), soon).toBe('two')
 })
 
 test('nothing is left of it', async () => {
