@@ -78,7 +78,7 @@ const defaultTimeoutMs = 180_000
 export async function createCluster(options: CreateClusterOptions = {}): Promise<Cluster> {
   const { timeoutMs = defaultTimeoutMs, signal, keep = false, ttlMs, retain = false } = options
   const progress = createProgress({ mode: options.progress, onEvent: options.onProgress })
-  const spec = await resolveClusterSpec(options, { otherFields: ownFields })
+  const spec = await clusterSpecOf(options)
   const engine = await connectEngine({ signal })
   // Before the first thing exists there is somebody who removes it.
   const lease = keep ? undefined : await startWatchdog(engine)
@@ -107,6 +107,15 @@ export async function createCluster(options: CreateClusterOptions = {}): Promise
   } catch (thrown) {
     throw await rollBack(engine, labels, thrown, { retain, lease })
   }
+}
+
+/**
+ * The complete configuration of what {@link createCluster} would create. Without a name among the options it has another each time.
+ *
+ * @throws MayflyError `CONFIG_INVALID`, `CONFIG_UNREADABLE`
+ */
+export function clusterSpecOf(options: CreateClusterOptions): Promise<ClusterSpec> {
+  return resolveClusterSpec(options, { otherFields: ownFields })
 }
 
 function timingsOf({ events }: Progress): StepTiming[] {

@@ -14,6 +14,8 @@ export {
   type Finding,
   type HostFacts,
   judgeHost,
+  memoryAvailable,
+  memoryNeeded,
   type PreflightPlan,
   preflight,
 } from './preflight.ts'

@@ -93,6 +93,17 @@ export async function preflight(
   return { privilege, findings: judgeHost({ ...facts, missingCapabilities: privilege.missing }, plan.nodes) }
 }
 
+/** What idle nodes take, in bytes. */
+export function memoryNeeded(nodes: PreflightPlan['nodes']): number {
+  return nodes.reduce((sum, role) => sum + (role === 'control-plane' ? controlPlaneMemory : workerMemory), 0)
+}
+
+/** Memory that the engine's host has left, in bytes; where that can't be seen, all that it has. */
+export async function memoryAvailable(engine: Engine): Promise<number> {
+  const seen = engine.local ? await availableMemoryBytes().catch(() => undefined) : undefined
+  return seen ?? engine.memoryBytes
+}
+
 /**
  * Refuses a host that can't carry a cluster.
  *
@@ -172,10 +183,7 @@ export function judgeHost(facts: HostFacts, nodes: PreflightPlan['nodes']): Find
       )
     } else warnings.push(`${seen}, and below ${gibibytes(diskWanted)} larger images may not fit: make room.`)
   }
-  const memory = nodes.reduce(
-    (sum, role) => sum + (role === 'control-plane' ? controlPlaneMemory : workerMemory),
-    0,
-  )
+  const memory = memoryNeeded(nodes)
   if (availableMemoryBytes !== undefined && availableMemoryBytes < memory) {
     warnings.push(
       `Only ${Math.floor(availableMemoryBytes / mebibyte)} MiB of memory are available, and ${count} take about ${Math.ceil(memory / mebibyte)} MiB: stop something, or use fewer nodes.`,
@@ -197,7 +205,7 @@ async function lookAtHost(
     here(() => readNumber('/proc/sys/fs/inotify/max_user_instances')),
     here(() => readNumber('/proc/sys/fs/inotify/max_user_watches')),
     here(() => statfs(engine.rootDir)),
-    here(availableMemoryBytes),
+    memoryAvailable(engine),
   ])
   return {
     kind: engine.kind,
@@ -215,7 +223,7 @@ async function lookAtHost(
     inotifyWatches,
     freeDiskBytes: disk && disk.bavail * disk.bsize,
     rootDir: engine.rootDir,
-    availableMemoryBytes: availableMemory ?? engine.memoryBytes,
+    availableMemoryBytes: availableMemory,
   }
 }
 

@@ -2,15 +2,16 @@ import type { EnvironmentContext, JestEnvironmentConfig } from '@jest/environmen
 import type { Circus } from '@jest/types'
 import { TestEnvironment } from 'jest-environment-node'
 import {
-  attachCluster,
+  clusterForFile,
   consistentlyWithin,
   eventuallyWithin,
+  type FileCluster,
+  isolationNamed,
+  isolationPragma,
   kubeMatchers,
   leaseNamespace,
   limitsFromNow,
-  type MayflyContext,
   type NamespaceLease,
-  type TestCluster,
 } from '../session/worker.ts'
 import { helpersGlobal, type JestHelpers, type MayflyTest, type MayflyTestCall } from './helpers.ts'
 import { contextOfRun } from './run-state.ts'
@@ -36,21 +37,32 @@ type Globals = Record<'test', MayflyTest> & {
  */
 export default class MayflyEnvironment extends TestEnvironment {
   readonly #globals: Globals
-  #cluster: TestCluster | undefined
+  readonly #context: EnvironmentContext
+  #file: FileCluster | undefined
   #current: Current | undefined
 
   constructor(config: JestEnvironmentConfig, context: EnvironmentContext) {
     super(config, context)
+    this.#context = context
     this.#globals = this.global as unknown as Globals
   }
 
+  /** A cluster of the file's own is waited for here, where no time-out counts. */
   override async setup(): Promise<void> {
     await super.setup()
+    const run = contextOfRun()
+    if (run) {
+      const { docblockPragmas, testPath } = this.#context
+      const chosen = docblockPragmas[isolationPragma]
+      const where = `@${isolationPragma} of ${testPath}`
+      const isolation = chosen === undefined ? run.isolation : isolationNamed(chosen, where)
+      this.#file = await clusterForFile(run, isolation, testPath)
+    }
     this.#globals[helpersGlobal] = () => this.#helpers()
   }
 
   override async teardown(): Promise<void> {
-    this.#cluster?.kube.close()
+    await this.#file?.release()
     await super.teardown()
   }
 
@@ -70,14 +82,13 @@ export default class MayflyEnvironment extends TestEnvironment {
   }
 
   #helpers(): JestHelpers {
-    const context = contextOfRun()
-    if (!context) {
+    const file = this.#file
+    if (!file) {
       throw new Error("This run has no cluster: set `preset: 'mayfly/jest'` in Jest's configuration")
     }
-    this.#cluster ??= attachCluster(context)
-    const cluster = this.#cluster
+    const { cluster, context } = file
     this.#globals.expect.extend(kubeMatchers as unknown as Parameters<JestHelpers['expect']['extend']>[0])
-    const test = this.#testOn(this.#globals.test, cluster, context)
+    const test = this.#testOn(this.#globals.test, file)
     return {
       test,
       it: test,
@@ -89,14 +100,14 @@ export default class MayflyEnvironment extends TestEnvironment {
     }
   }
 
-  #testOn(test: MayflyTest, cluster: TestCluster, context: MayflyContext): MayflyTest {
+  #testOn(test: MayflyTest, file: FileCluster): MayflyTest {
     const withCluster =
       (call: MayflyTestCall): MayflyTestCall =>
       (name, run, timeoutMs) =>
         // Jest looks at the number of parameters to tell tests with a callback.
         (call as unknown as (name: string, run: () => unknown, timeoutMs?: number) => void)(
           name,
-          () => this.#run(run, cluster, context),
+          () => this.#run(run, file),
           timeoutMs,
         )
     return Object.assign(withCluster(test), {
@@ -106,16 +117,13 @@ export default class MayflyEnvironment extends TestEnvironment {
     })
   }
 
-  async #run(
-    run: Parameters<MayflyTestCall>[1],
-    cluster: TestCluster,
-    context: MayflyContext,
-  ): Promise<unknown> {
+  async #run(run: Parameters<MayflyTestCall>[1], file: FileCluster): Promise<unknown> {
     const current = this.#current
     if (!current) throw new Error('Tests of mayfly/jest/test cannot run side by side within a file')
     const { signal } = current.ended
     const limits = limitsFromNow(current.timeoutMs, signal)
-    current.lease = await leaseNamespace(cluster, context, current.name, limits)
+    current.lease = await leaseNamespace(file, current.name, limits)
+    const { cluster } = file
     return run({
       cluster,
       kube: cluster.kube,

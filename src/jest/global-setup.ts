@@ -24,5 +24,12 @@ export default async function setup(
   if (opened) await (await opened).reload()
   const session = (await opened) ?? (await acquireSession(plan))
   setCurrentPlan(plan)
-  process.env[contextVariable] = JSON.stringify(session.context)
+  try {
+    process.env[contextVariable] = JSON.stringify(await session.contextFor(plan))
+  } catch (thrown) {
+    // Jest calls no teardown after a setup that failed.
+    setCurrentPlan(undefined)
+    await releaseSession(plan)
+    throw thrown
+  }
 }

@@ -1,26 +1,21 @@
-import type { NodeRole } from '../config/index.ts'
+import type { ClusterContext, Isolation } from '../broker/worker.ts'
 
 /**
- * What tests are told of their cluster; plain data, so that it travels between processes. `inject('mayfly')` gives it.
+ * What tests are told of the run and of the cluster that files share; plain data, so that it travels between processes.
+ * `inject('mayfly')` gives it.
+ *
+ * In a project whose files have clusters of their own (`isolation: 'rollback'` or `'cluster'`) there is no such
+ * cluster: it has no nodes then, and its kubeconfig leads to a host name that says so.
  *
  * @public
  */
-export interface MayflyContext {
-  /** The cluster's name. */
-  name: string
-  /** Kubeconfig, as text, for this host. */
-  kubeconfig: string
-  /** The same in a file, for programs that want a `KUBECONFIG`. */
-  kubeconfigPath: string
-  /** Kubeconfig, as text, for pods and for containers in the cluster's network. */
-  internalKubeconfig: string
-  nodes: { name: string; role: NodeRole; addresses: string[] }[]
-  /** The images of the `images` option, by the names under which nodes have them. */
-  images: string[]
-  /** Namespaces in which the `manifests` option put pods, whose logs tell why a test failed. */
-  manifestNamespaces: string[]
+export interface MayflyContext extends ClusterContext {
+  /** What a test file has to itself unless it chooses otherwise. */
+  isolation: Isolation
   /** Where relative paths of tests start. */
   root: string
   keepFailedNamespaces: boolean
   diagnosticsDir: string
+  /** Where test files ask for a cluster of their own: path of a socket. */
+  broker: string
 }

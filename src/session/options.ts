@@ -1,6 +1,8 @@
 import { createHash } from 'node:crypto'
 import { isAbsolute, resolve } from 'node:path'
+import { type Isolation, isolationNamed } from '../broker/index.ts'
 import type { CreateClusterOptions } from '../cluster/index.ts'
+import { MayflyError } from '../errors.ts'
 import type { ImageSource } from '../images/index.ts'
 import type { ManifestSource } from '../kube/index.ts'
 
@@ -23,6 +25,13 @@ export interface MayflyOptions
   manifests?: ManifestSource | ManifestSource[]
   /** Gives up when the manifests are not available after so many milliseconds; default 120 000. */
   manifestsTimeoutMs?: number
+  /** What each test file has to itself; default `namespace`. A file chooses otherwise by `@mayfly-isolation` in its first comment. */
+  isolation?: Isolation
+  /**
+   * Clusters at a time, the one included that files share; default: as many as the engine's host has processors, and
+   * memory for. At least one file at a time gets a cluster of its own.
+   */
+  maxClusters?: number
   /** The namespace of a test that failed is not deleted, as long as the cluster lives; default false. */
   keepFailedNamespaces?: boolean
   /** Folder for what is known of failed tests, from the project's root; default `.mayfly`. */
@@ -37,16 +46,24 @@ export interface SessionPlan {
   images: ImageSource[]
   manifests: ManifestSource[]
   manifestsTimeoutMs: number
+  isolation: Isolation
+  maxClusters: number | undefined
   keepFailedNamespaces: boolean
   diagnosticsDir: string
 }
 
-/** Completes options for a project whose paths start at `root`. */
+/**
+ * Completes options for a project whose paths start at `root`.
+ *
+ * @throws MayflyError `CONFIG_INVALID` for an `isolation` or `maxClusters` that is none
+ */
 export function planSession(options: MayflyOptions, root: string): SessionPlan {
   const {
     images = [],
     manifests = [],
     manifestsTimeoutMs = 120_000,
+    isolation = 'namespace',
+    maxClusters,
     keepFailedNamespaces = false,
     diagnosticsDir = '.mayfly',
     ...cluster
@@ -58,11 +75,21 @@ export function planSession(options: MayflyOptions, root: string): SessionPlan {
     images: images.map((image) => fromRoot(image, root)),
     manifests: (Array.isArray(manifests) ? manifests : [manifests]).map((source) => manifestAt(source, root)),
     manifestsTimeoutMs,
+    isolation: isolationNamed(isolation, 'Option `isolation`'),
+    maxClusters: checkedLimit(maxClusters),
     keepFailedNamespaces,
     diagnosticsDir: resolve(root, diagnosticsDir),
   }
-  const { root: _, diagnosticsDir: __, ...deciding } = plan
+  // These are a project's own: projects that differ in them only can share their clusters.
+  const { root: _, diagnosticsDir: __, isolation: ___, keepFailedNamespaces: ____, ...deciding } = plan
   return { ...plan, key: createHash('sha256').update(stableText(deciding)).digest('hex') }
+}
+
+function checkedLimit(limit: number | undefined): number | undefined {
+  if (limit === undefined || (Number.isInteger(limit) && limit > 0)) return limit
+  throw new MayflyError('CONFIG_INVALID', `Option \`maxClusters\` is ${limit}`, {
+    hint: 'Give a whole number from 1',
+  })
 }
 
 function fromRoot(image: ImageSource, root: string): ImageSource {

@@ -1,5 +1,5 @@
 import type { SessionPlan } from './options.ts'
-import { openSession, type Session } from './session.ts'
+import { Session } from './session.ts'
 
 interface Entry {
   session: Promise<Session>
@@ -16,12 +16,13 @@ function sessions(): Map<string, Entry> {
 }
 
 /**
- * The session of a plan; opened by whoever asks first, and shared by all who ask for the same.
+ * The session of a plan; opened by whoever asks first, and shared by all who ask for the same. Give it back, also when it fails
+ * to make what a project needs.
  *
- * @throws MayflyError what {@link openSession} throws, to everyone who asks
+ * @throws MayflyError what {@link Session.open} throws, to everyone who asks
  */
 export async function acquireSession(plan: SessionPlan): Promise<Session> {
-  const entry = sessions().get(plan.key) ?? { session: openSession(plan), users: 0 }
+  const entry = sessions().get(plan.key) ?? { session: Session.open(plan), users: 0 }
   sessions().set(plan.key, entry)
   entry.users++
   try {

@@ -1,155 +1,207 @@
-import { createHash } from 'node:crypto'
-import { type Cluster, createCluster } from '../cluster/index.ts'
-import { connectEngine } from '../engine/index.ts'
-import { type ImageLoadReport, loadImages, nodeReference } from '../images/index.ts'
-import { applyAll, type KubeObject, loadManifests, nameOf, patch, waitAvailable } from '../kube/index.ts'
+import { join } from 'node:path'
+import {
+  type ExpectedFiles,
+  isOwn,
+  type LeaseRequest,
+  Pool,
+  type PoolLease,
+  type PoolMember,
+  serveLeases,
+} from '../broker/index.ts'
+import { clusterSpecOf } from '../cluster/index.ts'
+import type { ClusterSpec } from '../config/index.ts'
+import { MayflyError } from '../errors.ts'
 import { createProgress, type Progress } from '../progress/index.ts'
+import { makePrivateFolder, removePrivateFolder } from '../reaper/index.ts'
+import { clusterLimits, reasonForOneOnly } from './cluster-limits.ts'
 import type { MayflyContext } from './context.ts'
 import type { SessionPlan } from './options.ts'
+import { poolMember } from './pool-member.ts'
+import { type PreparedCluster, prepareCluster } from './prepared-cluster.ts'
+import { standInFor } from './stand-in.ts'
 
-/** A cluster with its images and manifests, ready for tests. */
-export interface Session {
-  context: MayflyContext
-  /** Brings images whose content changed and manifests that changed since to the cluster, and restarts the pods that run such an image. */
-  reload(): Promise<void>
-  /** Deletes the cluster. */
-  close(): Promise<void>
+interface SessionParts {
+  plan: SessionPlan
+  /** Of the shared cluster. The names of the others have a number behind its name. */
+  spec: ClusterSpec
+  /** Why there can't be two clusters at a time. */
+  onlyOne: string | undefined
+  /** Has the broker's socket in it. */
+  folder: string
+  address: string
 }
 
-/**
- * Creates a cluster, loads the images and applies the manifests. What was made is removed again when any of it fails.
- *
- * @throws MayflyError what `createCluster`, `loadImages`, `loadManifests`, `applyAll` and `waitAvailable` throw
- */
-export async function openSession(plan: SessionPlan): Promise<Session> {
-  const progress = createProgress({ mode: plan.cluster.progress })
-  // A manifest that cannot be read should be known before a cluster is made for it; a function may need the cluster's images.
-  if (!plan.manifests.some((source) => typeof source === 'function')) {
-    await loadManifests(plan.manifests, { cwd: plan.root })
+/** The clusters of one plan: the one that files share, and those that files have to themselves. */
+export class Session {
+  readonly #parts: SessionParts
+  /** For what happens before the first test, and after the last. */
+  readonly #progress: Progress
+  /** For what happens while tests run, whose own output must stay legible. */
+  readonly #background: Progress
+  readonly #closing = new AbortController()
+  #stopServing = async (): Promise<void> => undefined
+  #shared: Promise<PreparedCluster> | undefined
+  #pool: Promise<Pool> | undefined
+  #pooled = 0
+  #creations = 0
+  #rollsBack = false
+  readonly #expected = new Map<unknown, Required<ExpectedFiles>>()
+  #reloading: Promise<void> | undefined
+
+  private constructor(parts: SessionParts) {
+    this.#parts = parts
+    const mode = parts.plan.cluster.progress
+    this.#progress = createProgress({ mode })
+    this.#background = createProgress({ mode: mode === 'silent' ? mode : 'plain' })
   }
-  let images: ImageLoadReport | undefined
-  const cluster = await createCluster({
-    ...plan.cluster,
-    onNodesStarted: async (nodes, signal, progress) => {
-      images = await loadPlanned(plan, nodes, progress, signal)
-    },
-  })
-  try {
-    const contents = new Map<string, string>()
-    const target = { cluster, contents, progress }
-    const objects = await applyPlanned(plan, target)
-    return {
-      context: contextOf(plan, cluster, images, objects),
-      async reload() {
-        const nodes = cluster.nodes.map(({ name }) => name)
-        const fresh = await loadPlanned(plan, nodes, progress)
-        await restartPods(cluster, fresh, await applyPlanned(plan, target), plan, progress)
-      },
-      close: () => progress.step(`Delete cluster ${cluster.name}`, () => cluster.delete()),
+
+  /**
+   * Starts to hand out clusters. None is made before it is asked for.
+   *
+   * @throws MayflyError `CONFIG_INVALID`, `CONFIG_UNREADABLE`
+   */
+  static async open(plan: SessionPlan): Promise<Session> {
+    const [spec, onlyOne] = await Promise.all([clusterSpecOf(plan.cluster), reasonForOneOnly(plan.cluster)])
+    const folder = await makePrivateFolder('broker')
+    // Windows has no sockets in folders.
+    const address = process.platform === 'win32' ? `\\\\.\\pipe\\${folder}` : join(folder, 'socket')
+    const session = new Session({ plan, spec, onlyOne, folder, address })
+    session.#stopServing = await serveLeases(address, (request, signal) => session.#lend(request, signal))
+    return session
+  }
+
+  /**
+   * Makes what a project's tests need first, the shared cluster or the first of the others, and tells what tests are told.
+   *
+   * @throws MayflyError what keeps it from being made
+   */
+  async contextFor({
+    isolation,
+    root,
+    keepFailedNamespaces,
+    diagnosticsDir,
+  }: SessionPlan): Promise<MayflyContext> {
+    const { address, folder } = this.#parts
+    this.#rollsBack ||= isolation === 'rollback'
+    const cluster = isOwn(isolation)
+      ? await standInFor(isolation, await (await this.#ownClusters()).warm(), folder)
+      : (await this.#sharedCluster()).context
+    return { ...cluster, isolation, root, keepFailedNamespaces, diagnosticsDir, broker: address }
+  }
+
+  /**
+   * Tells how many files of a project will ask for clusters of their own, so that these can be made while earlier files run.
+   * Takes the place of what was told of the project before.
+   *
+   * @param project Tells projects apart that share this session
+   */
+  async expect(project: unknown, files: Required<ExpectedFiles>): Promise<void> {
+    this.#expected.set(project, files)
+    const total = { rollback: 0, cluster: 0 }
+    for (const { rollback, cluster } of this.#expected.values()) {
+      total.rollback += rollback
+      total.cluster += cluster
     }
-  } catch (thrown) {
-    await cluster.delete()
-    throw thrown
+    this.#rollsBack ||= total.rollback > 0
+    if (this.#pool || total.rollback + total.cluster > 0) (await this.#ownClusters()).expect(total)
   }
-}
 
-/** Starts as soon as nodes run, and is mostly done when the cluster is usable. */
-async function loadPlanned(
-  { images }: SessionPlan,
-  nodes: readonly string[],
-  progress: Progress,
-  signal?: AbortSignal,
-): Promise<ImageLoadReport | undefined> {
-  if (images.length === 0) return undefined
-  const engine = await connectEngine({ signal })
-  const targets = nodes.map((name) => ({ name, containerId: name }))
-  const step = images.length === 1 ? 'Load the image' : `Load ${images.length} images`
-  const report = await progress.step(step, () => loadImages(engine, targets, images, { signal }))
-  for (const { summary } of report.images) progress.note(summary)
-  return report
-}
-
-interface Target {
-  cluster: Cluster
-  /** What was last applied: a hash of each object's content by its name. */
-  contents: Map<string, string>
-  progress: Progress
-}
-
-/** Applies what changed since it was last applied, and returns all objects. */
-async function applyPlanned(
-  plan: SessionPlan,
-  { cluster, contents, progress }: Target,
-): Promise<KubeObject[]> {
-  const objects = await loadManifests(plan.manifests, { cwd: plan.root })
-  const changed = objects.filter((object) => contents.get(nameOf(object)) !== contentOf(object))
-  if (changed.length > 0) {
-    await progress.step(`Apply ${changed.length} object${changed.length === 1 ? '' : 's'}`, async () => {
-      const timeoutMs = plan.manifestsTimeoutMs
-      const applied = await applyAll(cluster.kube, changed, { timeoutMs })
-      await waitAvailable(cluster.kube, applied, { timeoutMs })
+  /** Brings images whose content changed and manifests that changed since to all clusters. A second call waits for the first. */
+  async reload(): Promise<void> {
+    this.#reloading ??= this.#reload().finally(() => {
+      this.#reloading = undefined
     })
-    for (const object of changed) contents.set(nameOf(object), contentOf(object))
+    await this.#reloading
   }
-  return objects
-}
 
-function contentOf(object: KubeObject): string {
-  return createHash('sha256').update(JSON.stringify(object)).digest('hex')
-}
+  async #reload(): Promise<void> {
+    const [shared, pool] = await Promise.all([this.#shared, this.#pool])
+    await shared?.refresh()
+    await pool?.refresh()
+  }
 
-/** Pods keep the image that they started with, so a new one under the same name needs new pods. */
-async function restartPods(
-  { kube }: Cluster,
-  images: ImageLoadReport | undefined,
-  objects: readonly KubeObject[],
-  { manifestsTimeoutMs }: SessionPlan,
-  progress: Progress,
-): Promise<void> {
-  const brought = (images?.images ?? []).filter(({ nodes }) =>
-    Object.values(nodes).some((did) => did !== 'present'),
-  )
-  const names = new Set(brought.flatMap((image) => image.names))
-  const concerned = objects.filter(
-    ({ kind, spec }) =>
-      ['Deployment', 'StatefulSet', 'DaemonSet'].includes(kind) &&
-      containersOf(spec).some(({ image }) => image !== undefined && names.has(nodeReference(image))),
-  )
-  if (concerned.length === 0) return
-  await progress.step(`Restart ${concerned.map(nameOf).join(', ')}`, async () => {
-    const annotations = { 'io.mayfly.restarted-at': new Date().toISOString() }
-    const body = { spec: { template: { metadata: { annotations } } } }
-    await Promise.all(
-      concerned.map((object) => patch(kube, object, body, { fieldManager: 'mayfly-restart' })),
+  /**
+   * Deletes all clusters.
+   *
+   * @throws What kept clusters from being deleted
+   */
+  async close(): Promise<void> {
+    this.#closing.abort(new MayflyError('WAIT_ABORTED', 'The test run is over'))
+    await this.#stopServing()
+    const [shared, pool] = await Promise.all([this.#shared?.catch(() => undefined), this.#pool])
+    const count = (shared ? 1 : 0) + (pool?.size ?? 0)
+    const what = shared && count === 1 ? `cluster ${shared.context.name}` : `${count} clusters`
+    const remove = () => Promise.allSettled([shared?.cluster.delete(), pool?.close()])
+    const outcomes = count > 0 ? await this.#progress.step(`Delete ${what}`, remove) : []
+    await removePrivateFolder(this.#parts.folder)
+    for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason
+  }
+
+  async #lend({ isolation, file }: LeaseRequest, signal: AbortSignal): Promise<PoolLease> {
+    if (isOwn(isolation)) {
+      this.#rollsBack ||= isolation === 'rollback'
+      return (await this.#ownClusters()).lease(isolation, { file, signal })
+    }
+    const { context } = await this.#sharedCluster()
+    return { cluster: context, release: () => undefined }
+  }
+
+  /** Whoever asks first has it made. What keeps it from being made is everybody's to know. */
+  #sharedCluster(): Promise<PreparedCluster> {
+    this.#shared ??= this.#makeShared()
+    return this.#shared
+  }
+
+  async #makeShared(): Promise<PreparedCluster> {
+    this.#refuseSecond((await this.#pool)?.size)
+    return this.#create(this.#parts.spec.name, this.#closing.signal)
+  }
+
+  #ownClusters(): Promise<Pool> {
+    this.#pool ??= this.#makePool()
+    return this.#pool
+  }
+
+  async #makePool(): Promise<Pool> {
+    const { plan, spec, onlyOne } = this.#parts
+    const { clusters, creations } = await clusterLimits(spec)
+    const limit = onlyOne ? 1 : (plan.maxClusters ?? clusters)
+    return new Pool({
+      make: (signal) => this.#makeOwn(`${spec.name}-${++this.#pooled}`, signal),
+      maxClusters: () => Math.max(1, this.#shared ? limit - 1 : limit),
+      maxMaking: creations,
+      onTrouble: (sentence) => this.#background.note(sentence),
+    })
+  }
+
+  async #makeOwn(name: string, signal: AbortSignal): Promise<PoolMember> {
+    this.#refuseSecond(this.#shared && 1)
+    const prepared = await this.#create(name, signal)
+    const member = poolMember(prepared, signal)
+    try {
+      if (this.#rollsBack) await member.save()
+    } catch (thrown) {
+      await member.delete()
+      throw thrown
+    }
+    return member
+  }
+
+  #refuseSecond(others: number | undefined): void {
+    const { onlyOne } = this.#parts
+    if (!onlyOne || !others) return
+    throw new MayflyError('CONFIG_INVALID', `There can't be a second cluster because ${onlyOne}`, {
+      hint: 'Leave that to mayfly, or have no files that share a cluster beside files that have one to themselves',
+    })
+  }
+
+  /** The first is waited for with nothing else to look at; those after it are made while tests run. */
+  #create(name: string, signal: AbortSignal): Promise<PreparedCluster> {
+    const { plan } = this.#parts
+    if (this.#creations++ === 0) return prepareCluster(plan, { name, signal, progress: this.#progress })
+    const progress = createProgress({ mode: 'silent' })
+    return this.#background.step(`Create cluster ${name}`, () =>
+      prepareCluster(plan, { name, signal, progress, mode: 'silent' }),
     )
-    await waitAvailable(kube, concerned, { timeoutMs: manifestsTimeoutMs })
-  })
-}
-
-function containersOf(spec: KubeObject['spec']): { image?: string }[] {
-  const pod = spec?.template?.spec
-  return [...(pod?.initContainers ?? []), ...(pod?.containers ?? [])]
-}
-
-function contextOf(
-  plan: SessionPlan,
-  cluster: Cluster,
-  images: ImageLoadReport | undefined,
-  objects: readonly KubeObject[],
-): MayflyContext {
-  const withPods = objects.filter(({ kind, spec }) => kind === 'Pod' || spec?.template?.spec?.containers)
-  return {
-    name: cluster.name,
-    kubeconfig: cluster.kubeconfig,
-    kubeconfigPath: cluster.kubeconfigPath,
-    internalKubeconfig: cluster.internalKubeconfig,
-    nodes: cluster.nodes.map(({ name, role, addresses }) => ({ name, role, addresses: [...addresses] })),
-    images: (images?.images ?? []).flatMap(({ names }) => names),
-    manifestNamespaces: [
-      ...new Set(withPods.map(({ metadata }) => metadata.namespace ?? cluster.kube.access.namespace)),
-    ],
-    root: plan.root,
-    keepFailedNamespaces: plan.keepFailedNamespaces,
-    diagnosticsDir: plan.diagnosticsDir,
   }
 }

@@ -1,8 +1,7 @@
-import type { TestCluster } from './attached.ts'
-import type { MayflyContext } from './context.ts'
 import { type Diagnosis, diagnose, recordLogs } from './diagnostics.ts'
+import type { FileCluster } from './file-cluster.ts'
 import type { TestLimits } from './limits.ts'
-import { createNamespace, deleteNamespace, type TestNamespace } from './namespace.ts'
+import { createNamespace, deleteNamespace, TestNamespace } from './namespace.ts'
 
 /** The namespace of one test, from its start to its end. */
 export interface NamespaceLease {
@@ -11,18 +10,23 @@ export interface NamespaceLease {
   end(outcome: { failed: boolean; errors: string[] }): Promise<Diagnosis | undefined>
 }
 
-/** Gives a test a namespace, and follows the logs in it and of what the manifests of the run have put into others. */
+/**
+ * Gives a test a namespace, and follows the logs in it and of what the manifests of the run have put into others. With
+ * isolation `run` it is the one that all tests work in, and stays.
+ */
 export async function leaseNamespace(
-  cluster: TestCluster,
-  context: MayflyContext,
+  { cluster, context }: Pick<FileCluster, 'cluster' | 'context'>,
   testName: string,
   test: TestLimits,
 ): Promise<NamespaceLease> {
   const { kube } = cluster
-  const { keepFailedNamespaces, manifestNamespaces, diagnosticsDir, root } = context
+  const { isolation, keepFailedNamespaces, manifestNamespaces, diagnosticsDir, root } = context
+  const isShared = isolation === 'run'
   const started = new Date()
-  const namespace = await createNamespace(kube, testName, root, test)
-  const recording = recordLogs(kube, [namespace.name, ...manifestNamespaces], started)
+  const namespace = isShared
+    ? new TestNamespace(kube, kube.access.namespace, root, test)
+    : await createNamespace(kube, testName, root, test)
+  const recording = recordLogs(kube, [...new Set([namespace.name, ...manifestNamespaces])], started)
   return {
     namespace,
     async end({ failed, errors }) {
@@ -30,11 +34,12 @@ export async function leaseNamespace(
       try {
         if (failed) {
           diagnosis = await diagnose(kube, namespace.name, recording, { testName, errors, diagnosticsDir })
-          if (keepFailedNamespaces) diagnosis.text += `\n  Namespace ${namespace.name} was kept, as asked`
+          if (keepFailedNamespaces && !isShared)
+            diagnosis.text += `\n  Namespace ${namespace.name} was kept, as asked`
         }
       } finally {
         await recording[Symbol.asyncDispose]()
-        if (!failed || !keepFailedNamespaces) await deleteNamespace(namespace)
+        if (!isShared && !(failed && keepFailedNamespaces)) await deleteNamespace(namespace)
       }
       return diagnosis
     },

@@ -5,6 +5,7 @@
 import type { TestProject } from 'vitest/node'
 import { isMayflyError, MayflyError, messageOf } from '../errors.ts'
 import { acquireSession, type MayflyOptions, planSession, releaseSession } from '../session/index.ts'
+import { expectedFiles } from './expected-files.ts'
 import './provided-context.ts'
 import { optionsOfPlugin } from './plugin-options.ts'
 
@@ -15,12 +16,21 @@ export default async function setup(project: TestProject): Promise<(() => Promis
   // Vitest runs this for a root project as well that only holds the others together.
   if (!project.vitest.projects.includes(project)) return undefined
   const plan = planSession(optionsOfPlugin(project) ?? plainOptions(project), project.config.root)
-  const session = await acquireSession(plan).catch((thrown: unknown) => {
+  try {
+    const session = await acquireSession(plan)
+    await session.expect(project, expectedFiles(project, project.vitest.state.getPaths(), plan.isolation))
+    const context = await session.contextFor(plan)
+    project.provide('kubeconfig', context.kubeconfig)
+    project.provide('mayfly', context)
+    project.onTestsRerun(async (specifications) => {
+      await session.reload()
+      const paths = specifications.map(({ moduleId }) => moduleId)
+      await session.expect(project, expectedFiles(project, paths, plan.isolation))
+    })
+  } catch (thrown) {
+    await releaseSession(plan)
     throw readable(thrown)
-  })
-  project.provide('kubeconfig', session.context.kubeconfig)
-  project.provide('mayfly', session.context)
-  project.onTestsRerun(() => session.reload())
+  }
   return () => releaseSession(plan)
 }
 

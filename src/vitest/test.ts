@@ -1,16 +1,18 @@
-/** Vitest's `test` and `expect` with a cluster: the fixtures `cluster`, `kube`, `namespace`, `eventually` and `consistently`. */
+/**
+ * Vitest's `test` and `expect` with a cluster: the fixtures `cluster`, `kube`, `namespace`, `eventually` and `consistently`.
+ * What a file shares with others is told by `@mayfly-isolation` in its first comment, or by the plugin's options.
+ */
 import {
   type Assertion,
   test as base,
   type ExpectStatic,
-  inject,
   type TestContext,
   expect as vitestExpect,
+  inject as vitestInject,
 } from 'vitest'
 import { MayflyError } from '../errors.ts'
 import type { Kube } from '../kube/index.ts'
 import {
-  attachCluster,
   type Consistently,
   consistentlyWithin,
   type Diagnosis,
@@ -24,10 +26,10 @@ import {
   type TestCluster,
   type TestNamespace,
 } from '../session/worker.ts'
+import { giveFileClusterBack, hasOwnCluster, takeFileCluster, takenFileCluster } from './file-cluster.ts'
 import './provided-context.ts'
-import type { MayflyContext } from './provided-context.ts'
 
-export { describe, inject, vi } from 'vitest'
+export { describe, vi } from 'vitest'
 export type * from '../session/worker.ts'
 export type { MayflyContext } from './provided-context.ts'
 
@@ -51,18 +53,36 @@ export const expect = vitestExpect as (<T extends object>(
 vitestExpect.extend(kubeMatchers)
 
 /**
+ * Vitest's `inject`. What it gives of the cluster is about the one that files share, so a file with a cluster of its own is
+ * refused it.
+ *
+ * @throws MayflyError `CONFIG_INVALID`
+ * @public
+ */
+export const inject: typeof vitestInject = (key) => {
+  if ((key === 'kubeconfig' || key === 'mayfly') && hasOwnCluster()) {
+    throw new MayflyError(
+      'CONFIG_INVALID',
+      `inject('${key}') is about the cluster that files share, and this file has one of its own`,
+      { hint: 'Use the fixture `cluster`, in tests or in test.beforeAll; it has a `kubeconfig` as well' },
+    )
+  }
+  return vitestInject(key)
+}
+
+/**
  * Vitest's `test`, with a cluster. Nothing is made for a test that asks for none of it.
  *
  * @public
  */
 export const test = base
   // biome-ignore lint/correctness/noEmptyPattern: Vitest reads the names of what a fixture needs off the pattern
-  .extend('cluster', { scope: 'worker' }, ({}, { onCleanup }): TestCluster => {
-    const cluster = attachCluster(contextOfRun())
-    onCleanup(() => cluster.kube.close())
+  .extend('cluster', { scope: 'file' }, async ({}, { onCleanup }): Promise<TestCluster> => {
+    const cluster = await takeFileCluster()
+    onCleanup(giveFileClusterBack)
     return cluster
   })
-  .extend('kube', { scope: 'worker' }, ({ cluster }): Kube => cluster.kube)
+  .extend('kube', { scope: 'file' }, ({ cluster }): Kube => cluster.kube)
   .extend(
     'eventually',
     ({ task, signal }): Eventually => eventuallyWithin(limitsFromNow(task.timeout, signal)),
@@ -71,29 +91,27 @@ export const test = base
     'consistently',
     ({ task, signal }): Consistently => consistentlyWithin(limitsFromNow(task.timeout, signal)),
   )
-  .extend('namespace', async ({ cluster, task, signal, annotate }, { onCleanup }): Promise<TestNamespace> => {
-    const limits = limitsFromNow(task.timeout, signal)
-    const name = fullNameOf(task)
-    const { namespace, end } = await leaseNamespace(cluster, contextOfRun(), name, limits)
-    onCleanup(async () => {
-      const failed = task.result?.state === 'fail'
-      const errors = (task.result?.errors ?? []).map(({ message }) => message ?? '')
-      const diagnosis = await end({ failed, errors })
-      if (diagnosis) await tell(diagnosis, task, annotate)
-    })
-    return namespace
-  })
+  .extend(
+    'namespace',
+    async ({ cluster: _, task, signal, annotate }, { onCleanup }): Promise<TestNamespace> => {
+      const limits = limitsFromNow(task.timeout, signal)
+      const name = fullNameOf(task)
+      const { namespace, end } = await leaseNamespace(await takenFileCluster(), name, limits)
+      onCleanup(async () => {
+        const failed = task.result?.state === 'fail'
+        const errors = (task.result?.errors ?? []).map(({ message }) => message ?? '')
+        const diagnosis = await end({ failed, errors })
+        if (diagnosis) await tell(diagnosis, task, annotate)
+      })
+      return namespace
+    },
+  )
 
 /** The same as {@link test}. */
 export const it = test
 
-function contextOfRun(): MayflyContext {
-  const context = inject('mayfly') as MayflyContext | undefined
-  if (context) return context
-  throw new MayflyError('CLUSTER_NOT_FOUND', 'This Vitest project has no cluster', {
-    hint: "Add mayfly() of 'mayfly/vitest' to the project's plugins, or 'mayfly/vitest/global-setup' to its globalSetup",
-  })
-}
+// A cluster of the file's own may have to be made first, or wait for others to end: here no test's time-out counts.
+if (hasOwnCluster()) test.beforeAll(({ cluster: _ }) => undefined, 0)
 
 function fullNameOf(task: TestContext['task']): string {
   const names = [task.name]
