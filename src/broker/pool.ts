@@ -213,7 +213,6 @@ export class Pool {
       this.#fail(entry, thrown)
       return
     }
-    this.#failures = 0
     await this.#offer(entry)
   }
 
@@ -259,10 +258,13 @@ export class Pool {
       await member.check()
       if (isolation === 'rollback') await member.save()
     } catch (thrown) {
-      if (!signal.aborted) this.#waiting = [waiting, ...this.#waiting]
+      this.#failures++
+      this.#lastFailure = thrown
+      if (!signal.aborted) this.#waiting = [waiting, ...this.#waiting].sort((one, other) => one.id - other.id)
       await this.#replace(entry, 'is of no use any more', thrown)
       return
     }
+    this.#failures = 0
     if (signal.aborted) await this.#offer(entry)
     else waiting.resolve(entry)
   }

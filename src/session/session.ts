@@ -130,7 +130,7 @@ export class Session {
     await this.#stopServing()
     const [shared, pool] = await Promise.all([this.#shared?.catch(() => undefined), this.#pool])
     const count = (shared ? 1 : 0) + (pool?.size ?? 0)
-    const what = shared && count === 1 ? `cluster ${shared.context.name}` : `${count} clusters`
+    const what = shared && count === 1 ? `cluster ${shared.context.name}` : `clusters of the run`
     const remove = () => Promise.allSettled([shared?.cluster.delete(), pool?.close()])
     const outcomes = count > 0 ? await this.#progress.step(`Delete ${what}`, remove) : []
     await removePrivateFolder(this.#parts.folder)
