@@ -1,0 +1,155 @@
+import { afterEach, expect, test } from 'vitest'
+import { containersOf, type Runner, type UserProject, userProject } from './project.ts'
+
+const projects: UserProject[] = []
+afterEach(async () => {
+  for (const project of projects.splice(0)) await project[Symbol.asyncDispose]()
+})
+
+async function projectOf(runner: Runner, files: Record<string, string>): Promise<UserProject> {
+  const project = await userProject(runner, files)
+  projects.push(project)
+  return project
+}
+
+let runs = 0
+const clusterName = () => `iso-${process.pid}-${++runs}`
+
+/** The configuration of a project with two workers. */
+function config(mayfly: object, test: object = {}): string {
+  return `
+    import { mayfly } from 'mayfly/vitest'
+    import { defineConfig } from 'vitest/config'
+    export default defineConfig({
+      plugins: [mayfly(${JSON.stringify(mayfly)})],
+      test: ${JSON.stringify({ maxWorkers: 2, disableConsoleIntercept: true, ...test })},
+    })`
+}
+
+/**
+ * Part of a test file: a first test that finds nothing of other files in the cluster, and leaves what others would find. Two
+ * files that had a cluster at once, or one after the other, would find it as well.
+ */
+function leavesTraces(file: string): string {
+  return `
+    import { expect, inject, test } from 'mayfly/vitest/test'
+    test('finds a clean cluster, and leaves traces', async ({ cluster, namespace }) => {
+      console.log('${file} has ' + cluster.name)
+      const names = (list) => list.items.map(({ metadata }) => metadata.name)
+      expect(names(await cluster.kube.core.listNamespace()).filter((name) => name.startsWith('trace-'))).toEqual([])
+      expect(names(await cluster.kube.core.listNode())).toEqual([cluster.name + '-control-plane'])
+      await expect(cluster.object('configmap/of-the-manifests', 'default')).toMatchResource({ data: { colour: 'blue' } })
+      await cluster.apply([
+        { apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'trace-${file}' } },
+        { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'of-the-manifests', namespace: 'default' }, data: { colour: 'red' } },
+        { apiVersion: 'v1', kind: 'Pod', metadata: { name: 'trace', namespace: 'trace-${file}' }, spec: { containers: [{
+          name: 'trace', image: 'docker.io/mayfly/local-path-helper:v1', command: ['sleep', '100000'] }] } },
+      ])
+      expect(namespace.name).toMatch(/^finds-a-clean-cluster/)
+    })`
+}
+
+const manifest =
+  'apiVersion: v1\nkind: ConfigMap\nmetadata: { name: of-the-manifests }\ndata: { colour: blue }\n'
+
+/** Which cluster each file had, as they told. */
+function clustersOfFiles(output: string): Map<string, string> {
+  return new Map([...output.matchAll(/^(\w+) has (\S+)$/gm)].map(([, file = '', name = '']) => [file, name]))
+}
+
+test('rollback: every file finds the state after the manifests, whatever the files before it did', async () => {
+  const name = clusterName()
+  const project = await projectOf('Vitest 5', {
+    'vitest.config.ts': config({ name, isolation: 'rollback', maxClusters: 2, manifests: ['shared.yaml'] }),
+    'shared.yaml': manifest,
+    'one.test.ts': leavesTraces('one'),
+    'two.test.ts': `${leavesTraces('two')}
+      const more = test.extend('answer', { scope: 'file' }, async ({ cluster }, { onCleanup }) => {
+        onCleanup(async () => console.log('still there: ' + (await cluster.kube.core.listNode()).items.length))
+        return 42
+      })
+      more('a test with more fixtures has the same cluster', ({ answer, cluster }) => console.log('two has ' + cluster.name))`,
+    'three.test.ts': `${leavesTraces('three')}
+      test('the cluster that nobody shares is not to be injected', async () => {
+        expect(() => inject('kubeconfig')).toThrow('this file has one of its own')
+        const { inject: plain } = await import('vitest')
+        expect(plain('mayfly').nodes).toEqual([])
+        expect(plain('kubeconfig')).toContain('server: https://isolation-is-rollback.use-the-cluster-fixture.invalid')
+      })`,
+    'damages.test.ts': `${leavesTraces('damages')}
+      test('switches the node off', async ({ cluster }) => { await cluster.nodes[0].stop({ graceSeconds: 0 }) })`,
+    'dies.test.ts': `${leavesTraces('dies')}
+      test('kills its worker', () => { process.kill(process.pid, 'SIGKILL') })`,
+    'six.test.ts': leavesTraces('six'),
+    'seven.test.ts': leavesTraces('seven'),
+  })
+
+  const { all } = await project.run(['run'])
+
+  // All but the file whose worker died: Vitest knows nothing of its tests.
+  expect(all).toMatch(/Tests +9 passed/)
+  expect(all).toMatch(/Worker .*exited unexpectedly/)
+  expect(all).toContain('still there: 1')
+  const clusters = clustersOfFiles(all)
+  expect(clusters.size).toBe(7)
+  // Two workers never need more than two, and the one that was damaged takes a third.
+  expect(new Set(clusters.values()).size).toBeLessThanOrEqual(3)
+  expect(all).toMatch(/Cluster \S+ could not be rolled back after damages\.test\.ts and is replaced/)
+  for (const cluster of new Set(clusters.values())) expect(await containersOf(cluster)).toEqual([])
+})
+
+test('a file chooses for itself: a cluster of its own beside the shared one', async () => {
+  const name = clusterName()
+  const own = (file: string) => `/** @mayfly-isolation cluster */${leavesTraces(file)}`
+  const project = await projectOf('Vitest 4.1', {
+    'vitest.config.ts': config({ name, maxClusters: 3, manifests: ['shared.yaml'] }, { pool: 'threads' }),
+    'shared.yaml': manifest,
+    'own.test.ts': own('own'),
+    'other.test.ts': own('other'),
+    'shared.test.ts': `
+      import { expect, inject, test } from 'mayfly/vitest/test'
+      test('the shared one', ({ cluster }) => {
+        console.log('shared has ' + cluster.name)
+        expect(inject('kubeconfig')).toBe(cluster.kubeconfig)
+      })`,
+  })
+
+  const { all, exitCode } = await project.run(['run'])
+
+  expect(all).toMatch(/Tests +3 passed/)
+  expect(exitCode).toBe(0)
+  const clusters = clustersOfFiles(all)
+  expect(clusters.get('shared')).toBe(name)
+  expect([clusters.get('own'), clusters.get('other')].sort()).toEqual([`${name}-1`, `${name}-2`])
+  expect(all.match(/✓ Create cluster/g)).toHaveLength(2)
+  for (const cluster of clusters.values()) expect(await containersOf(cluster)).toEqual([])
+})
+
+test('a file that can not have what it asks for fails with the reason, and no other file does', async () => {
+  const name = clusterName()
+  const project = await projectOf('Vitest 5', {
+    'vitest.config.ts': config({ name, networking: { apiServerPort: 26443 } }, { fileParallelism: false }),
+    'run.test.ts': `/** @mayfly-isolation run */
+      import { expect, test } from 'mayfly/vitest/test'
+      test('leaves a ConfigMap', async ({ namespace }) => {
+        expect(namespace.name).toBe('default')
+        await namespace.apply({ apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'left' } })
+      })
+      test('finds it', async ({ namespace }) => { await expect(namespace.configMap('left')).toExist() })`,
+    'impossible.test.ts': `// @mayfly-isolation rollback
+      import { test } from 'mayfly/vitest/test'
+      test('never runs', () => console.log('it ran'))`,
+    'misspelt.test.ts': `// @mayfly-isolation rolback
+      import { test } from 'mayfly/vitest/test'
+      test('never runs', () => console.log('it ran'))`,
+  })
+
+  const { all, exitCode } = await project.run(['run'])
+
+  expect(exitCode).toBe(1)
+  expect(all).toMatch(/Test Files +2 failed \| 1 passed/)
+  expect(all).toContain("There can't be a second cluster because networking.apiServerPort is 26443")
+  expect(all).toMatch(/@mayfly-isolation of \S+misspelt\.test\.ts is "rolback"/)
+  expect(all).not.toContain('it ran')
+  expect(await containersOf(name)).toEqual([])
+})
