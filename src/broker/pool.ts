@@ -284,7 +284,8 @@ export class Pool {
   async #replace(entry: Entry, why: string, thrown: unknown): Promise<void> {
     if (!this.#closing.signal.aborted) {
       const { name } = memberOf(entry).cluster
-      this.#parts.onTrouble(`Cluster ${name} ${why} and is replaced: ${messageOf(thrown)}`)
+      const [reason = ''] = messageOf(thrown).split('\n')
+      this.#parts.onTrouble(`Cluster ${name} ${why} and is replaced: ${reason}`)
     }
     await this.#remove(entry)
   }

@@ -103,6 +103,7 @@ export class Session {
       total.cluster += cluster
     }
     this.#rollsBack ||= total.rollback > 0
+    if (this.#parts.onlyOne && this.#shared) return
     if (this.#pool || total.rollback + total.cluster > 0) (await this.#ownClusters()).expect(total)
   }
 

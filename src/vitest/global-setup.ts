@@ -18,8 +18,8 @@ export default async function setup(project: TestProject): Promise<(() => Promis
   const plan = planSession(optionsOfPlugin(project) ?? plainOptions(project), project.config.root)
   try {
     const session = await acquireSession(plan)
-    await session.expect(project, expectedFiles(project, project.vitest.state.getPaths(), plan.isolation))
     const context = await session.contextFor(plan)
+    await session.expect(project, expectedFiles(project, project.vitest.state.getPaths(), plan.isolation))
     project.provide('kubeconfig', context.kubeconfig)
     project.provide('mayfly', context)
     project.onTestsRerun(async (specifications) => {
