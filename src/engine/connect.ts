@@ -1,3 +1,4 @@
+import { Agent } from 'node:http'
 import { hostname, release } from 'node:os'
 import Docker from 'dockerode'
 import { MayflyError, messageOf } from '../errors.ts'
@@ -132,18 +133,22 @@ function clientOptions({ address, tls }: EnginePlace): Docker.DockerOptions {
   const { protocol, hostname: host, port, username, pathname } = new URL(address)
   // docker-modem reads DOCKER_HOST by itself and prefers it; naming each field keeps the environment out.
   const blank = { host: undefined, port: undefined, ca: undefined, cert: undefined, key: undefined }
+  // A connection that is kept may turn out to lead to an engine that was restarted since; a new one costs nothing here.
+  const agent = new Agent({ keepAlive: false })
   switch (protocol) {
     case 'unix:':
       return {
         ...blank,
         protocol: 'http',
         socketPath: address.slice('unix://'.length),
+        agent,
       } as Docker.DockerOptions
     case 'npipe:':
       return {
         ...blank,
         protocol: 'http',
         socketPath: address.slice('npipe://'.length),
+        agent,
       } as Docker.DockerOptions
     case 'ssh:':
       return {
