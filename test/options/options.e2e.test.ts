@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process'
 import { Resolver } from 'node:dns/promises'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { networkInterfaces, tmpdir } from 'node:os'
@@ -149,6 +149,22 @@ describe('nodes', () => {
       'mkdir /mnt/both/from-node && mount -t tmpfs mayfly /mnt/both/from-node && touch /mnt/both/from-node/seen',
     )
     expect(execFileSync('ls', [join(folder, 'from-node')], { encoding: 'utf8' })).toBe('seen\n')
+  })
+
+  test('a mount that travels both ways takes nothing along that pods mount', async () => {
+    const found = execFileSync('docker', [
+      'inspect',
+      '--format',
+      '{{json .Mounts}}',
+      cluster.nodes[0]?.name ?? '',
+    ])
+    const volumes = (JSON.parse(String(found)) as { Type: string; Source: string }[]).filter(
+      ({ Type }) => Type === 'volume',
+    )
+    expect(volumes.length).toBeGreaterThan(0)
+    // What is mounted on the host below a volume keeps the engine from deleting it.
+    const mounts = readFileSync('/proc/self/mountinfo', 'utf8')
+    for (const { Source } of volumes) expect(mounts).not.toContain(Source)
   })
 
   test('extraPortMappings lead into the node, for TCP and UDP, at the address given', async () => {

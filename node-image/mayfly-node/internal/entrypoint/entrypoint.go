@@ -23,6 +23,7 @@ var steps = []step{
 	{"make cgroups writable", mountCgroups},
 	{"make /sys writable", remountSys},
 	{"create device nodes", createDevices},
+	{"separate volumes from the host", separateVolumes},
 	{"share mounts with pods", shareMounts}, // after every mount above, so that they propagate too
 	{"set machine identity", setMachineIdentity},
 	{"choose the iptables flavour", chooseIPTables},

@@ -90,6 +90,31 @@ func createDevices(context.Context) error {
 	return nil
 }
 
+// anonymousVolume is the folder of a volume that the engine made for this
+// container alone.
+var anonymousVolume = regexp.MustCompile(`/[0-9a-f]{64}/_data$`)
+
+// separateVolumes keeps what is mounted in the node's own volumes from showing
+// up on the host. With one mount that travels both ways among a container's
+// mounts, Docker starts it with all of the host's mounts shared; the volumes of
+// pods would stay mounted on the host when the node is gone, and the engine
+// could not delete its volumes.
+func separateVolumes(context.Context) error {
+	mounts, err := readMounts()
+	if err != nil {
+		return err
+	}
+	for _, m := range mounts {
+		if !anonymousVolume.MatchString(m.root) {
+			continue
+		}
+		if err := mounted(unix.Mount("", m.path, "", unix.MS_PRIVATE, ""), m.path); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // shareMounts lets mounts made in the node, such as volumes, reach its pods.
 func shareMounts(context.Context) error {
 	return mounted(unix.Mount("", "/", "", unix.MS_REC|unix.MS_SHARED, ""), "/")
@@ -97,6 +122,7 @@ func shareMounts(context.Context) error {
 
 // mountPoint is one line of /proc/self/mountinfo, described in proc(5).
 type mountPoint struct {
+	root         string // which folder of its file system is mounted
 	path         string
 	options      string
 	superOptions string
@@ -120,7 +146,7 @@ func parseMounts(mountinfo io.Reader) ([]mountPoint, error) {
 		if len(fields) < 6 || len(super) < 3 {
 			return nil, fmt.Errorf("unexpected line in /proc/self/mountinfo: %q", lines.Text())
 		}
-		mounts = append(mounts, mountPoint{path: unescape(fields[4]), options: fields[5], superOptions: super[2]})
+		mounts = append(mounts, mountPoint{root: unescape(fields[3]), path: unescape(fields[4]), options: fields[5], superOptions: super[2]})
 	}
 	return mounts, lines.Err()
 }

@@ -16,8 +16,8 @@ func TestMountPointsAreRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []mountPoint{
-		{"/sys/fs/cgroup/cpu,cpuacct", "ro,nosuid,nodev,noexec,relatime", "rw,cpu,cpuacct"},
-		{"/mnt/with blank", "rw", "rw,size=1k"},
+		{"/docker/0a1b", "/sys/fs/cgroup/cpu,cpuacct", "ro,nosuid,nodev,noexec,relatime", "rw,cpu,cpuacct"},
+		{"/", "/mnt/with blank", "rw", "rw,size=1k"},
 	}
 	for i := range want {
 		if i >= len(mounts) || mounts[i] != want[i] {
