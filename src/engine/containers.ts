@@ -27,7 +27,10 @@ export interface ContainerSpec {
   privateCgroupNamespace?: boolean
   /** Container path → mount options of a tmpfs (`''` for the defaults, which include noexec). */
   tmpfs?: Record<string, string>
-  /** Container paths that get an anonymous volume each; it is filled from the image and goes with the container. */
+  /**
+   * Container paths that get an anonymous volume each, unless `mounts` has them; it is filled from the image, has the
+   * container's labels (Podman gives it none), and goes with the container.
+   */
   volumes?: string[]
   mounts?: ContainerMount[]
   /** Name of the network to join. Default: the engine's default bridge. */
@@ -333,7 +336,7 @@ function createOptions(engine: Engine, spec: ContainerSpec): Docker.ContainerCre
     }),
     ...(spec.privateCgroupNamespace && { CgroupnsMode: 'private' }),
     ...(spec.tmpfs && { Tmpfs: spec.tmpfs }),
-    ...bindsAndMounts(spec.mounts ?? []),
+    ...bindsAndMounts(engine, spec),
     ...(spec.ports && { PortBindings: portBindings(spec.ports) }),
     ...limits(spec),
     ...(spec.sysctls && { Sysctls: spec.sysctls }),
@@ -357,7 +360,9 @@ function createOptions(engine: Engine, spec: ContainerSpec): Docker.ContainerCre
     ...(spec.env && { Env: Object.entries(spec.env).map(([name, value]) => `${name}=${value}`) }),
     ...(spec.stopSignal && { StopSignal: spec.stopSignal }),
     ...(spec.platform && { platform: spec.platform }),
-    ...(spec.volumes && { Volumes: Object.fromEntries(spec.volumes.map((path) => [path, {}])) }),
+    // Podman's Docker API knows no labels here.
+    ...(spec.volumes &&
+      engine.kind === 'podman' && { Volumes: Object.fromEntries(spec.volumes.map((path) => [path, {}])) }),
     ...(spec.ports && {
       ExposedPorts: Object.fromEntries(spec.ports.map((port) => [portKey(port), {}])),
     }),
@@ -369,28 +374,43 @@ function createOptions(engine: Engine, spec: ContainerSpec): Docker.ContainerCre
 }
 
 /** SELinux relabelling exists only in the older `Binds` form, so that one is used for bind mounts that ask for it. */
-function bindsAndMounts(mounts: ContainerMount[]): Pick<Docker.HostConfig, 'Binds' | 'Mounts'> {
+function bindsAndMounts(
+  engine: Engine,
+  { mounts = [], volumes = [], labels = {} }: ContainerSpec,
+): Pick<Docker.HostConfig, 'Binds' | 'Mounts'> {
   const isRelabelled = (mount: ContainerMount): mount is PlainMount =>
     'selinuxRelabel' in mount && mount.selinuxRelabel === true
   const relabelled = mounts.filter(isRelabelled)
   const others = mounts.filter((mount) => !isRelabelled(mount))
+  const free = volumes.filter((path) => !mounts.some(({ target }) => target === path))
+  const settings = [
+    ...(engine.kind === 'docker' ? free.map((path) => anonymousVolume(path, labels)) : []),
+    ...others.map((mount) => mountSettings(mount, labels)),
+  ]
   return {
     ...(relabelled.length > 0 && {
       Binds: relabelled.map(({ source, target, readOnly, propagation }) =>
         [source, target, [readOnly ? 'ro' : 'rw', 'z', propagation].filter(Boolean).join(',')].join(':'),
       ),
     }),
-    ...(others.length > 0 && { Mounts: others.map(mountSettings) }),
+    ...(settings.length > 0 && { Mounts: settings }),
   }
 }
 
-function mountSettings(mount: ContainerMount): Docker.MountSettings {
-  if ('driverOptions' in mount) {
-    const driver = { Name: 'local', Options: mount.driverOptions }
-    const options = { NoCopy: true, Labels: {}, DriverConfig: driver }
-    // Docker refuses "read-only" beside a volume without a name.
-    return { Type: 'volume', Source: '', Target: mount.target, VolumeOptions: options }
-  }
+/** A volume without a name; its labels tell whose it is when the engine dies while it removes the container. */
+function anonymousVolume(
+  path: string,
+  labels: Record<string, string>,
+  driverOptions?: Readonly<Record<string, string>>,
+): Docker.MountSettings {
+  const DriverConfig = driverOptions ? { Name: 'local', Options: driverOptions } : { Name: '', Options: {} }
+  const options = { NoCopy: driverOptions !== undefined, Labels: labels, DriverConfig }
+  // Docker refuses "read-only" beside a volume without a name.
+  return { Type: 'volume', Source: '', Target: path, VolumeOptions: options }
+}
+
+function mountSettings(mount: ContainerMount, labels: Record<string, string>): Docker.MountSettings {
+  if ('driverOptions' in mount) return anonymousVolume(mount.target, labels, mount.driverOptions)
   const { type, source, target, readOnly = false, propagation } = mount
   const options = type === 'bind' && propagation && { BindOptions: { Propagation: propagation } }
   return { Type: type, Source: source, Target: target, ReadOnly: readOnly, ...options }

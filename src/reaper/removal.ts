@@ -9,6 +9,7 @@ import {
   removeNetwork,
   removeVolume,
 } from '../engine/index.ts'
+import { until } from '../wait.ts'
 import { type Labels, label } from './ownership.ts'
 
 /** Everything of ours that an engine has. */
@@ -51,10 +52,16 @@ export async function removeBelongings(
   const first = await Promise.allSettled(containers.map(({ id }) => removeContainer(engine, id, options)))
   const second = await Promise.allSettled([
     ...networks.map(({ id }) => removeNetwork(engine, id, options)),
-    ...volumes.map(({ id }) => removeVolume(engine, id, options)),
+    ...volumes.map(({ id }) => removeFreedVolume(engine, id, options)),
   ])
   const failure = [...first, ...second].find((outcome) => outcome.status === 'rejected')
   if (failure) throw failure.reason
+}
+
+/** A container whose removal someone else began is gone from lists before it lets go of its volumes. */
+async function removeFreedVolume(engine: Engine, id: string, { signal }: Abortable): Promise<void> {
+  const remove = async () => removeVolume(engine, id, { signal })
+  await until(`volume "${id}" to be free`, remove, { timeoutMs: 10_000, signal })
 }
 
 /** Deletes what one creation of a cluster made, and nothing of another one with the same name. */

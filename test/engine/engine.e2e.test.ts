@@ -101,9 +101,10 @@ describe('containers', () => {
     expect(await removeContainer(engine, name)).toBe(false)
   })
 
-  test('are removed with their anonymous volumes, also by several at once', async () => {
+  test('are removed with their anonymous volumes, which have their labels, also by several at once', async () => {
     const name = await start({ volumes: ['/data'] })
     const [mount] = (await inspectContainer(engine, name)).Mounts
+    expect(await listVolumes(engine, labels)).toContainEqual(expect.objectContaining({ name: mount?.Name }))
     await Promise.all([1, 2, 3, 4].map(() => removeContainer(engine, name)))
     await expect(inspectContainer(engine, name)).rejects.toThrow('No such container')
     expect((await listVolumes(engine, {})).map((volume) => volume.name)).not.toContain(mount?.Name)

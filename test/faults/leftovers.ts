@@ -1,26 +1,19 @@
 import { readdirSync, readFileSync } from 'node:fs'
-import { connectEngine, listVolumes } from '../../src/engine/index.ts'
+import { connectEngine } from '../../src/engine/index.ts'
 import { listBelongings } from '../../src/reaper/index.ts'
 import { until } from '../../src/wait.ts'
 
 /** Time within which nothing may be left of a cluster whose process is gone, in milliseconds. */
 const cleanWithinMs = 15_000
 
-/**
- * Waits until no container, network or volume has these labels.
- *
- * @param volumes Names of volumes that must be gone too: the engine gives anonymous ones no label of ours
- */
-export async function nothingLeft(labels: Record<string, string>, volumes: string[] = []): Promise<void> {
+/** Waits until no container, network or volume has these labels. */
+export async function nothingLeft(labels: Record<string, string>): Promise<void> {
   const engine = await connectEngine()
   await until(
     'nothing to be left',
     async (signal, report) => {
-      const { containers, networks, volumes: labelled } = await listBelongings(engine, labels, { signal })
-      const unlabelled = (await listVolumes(engine, {}, { signal })).filter(({ name }) =>
-        volumes.includes(name),
-      )
-      const names = [...containers, ...networks, ...labelled, ...unlabelled].map(({ name }) => name)
+      const { containers, networks, volumes } = await listBelongings(engine, labels, { signal })
+      const names = [...containers, ...networks, ...volumes].map(({ name }) => name)
       report(names.join(', '))
       return names.length === 0 || undefined
     },

@@ -132,7 +132,7 @@ async function nothingLeftOf(name: string, owner: Owner): Promise<void> {
 describe.skipIf(process.platform !== 'linux')('the watchdog', () => {
   test('removes all that a killed process owned, then its log and itself', async () => {
     const owner = await startOwner(cluster)
-    expect(await everything(cluster)).toEqual([2, 1, 1])
+    expect(await everything(cluster)).toEqual([2, 1, 3])
     expect(await watchdogsOf(owner.identity)).toHaveLength(1)
     expect(existsSync(owner.folder)).toBe(true)
     await die(owner)
@@ -170,7 +170,7 @@ describe.skipIf(process.platform !== 'linux')('the watchdog', () => {
     await until('the first to be gone', async () => isEmpty(await leftOf(cluster)) || undefined, {
       timeoutMs: promisedMs,
     })
-    expect(await everything(other)).toEqual([2, 1, 1])
+    expect(await everything(other)).toEqual([2, 1, 3])
     expect(existsSync(second.folder)).toBe(true)
     await die(second)
     await nothingLeftOf(other, second)
@@ -183,18 +183,18 @@ describe.skipIf(process.platform !== 'linux')('the watchdog', () => {
     await until('it to go', async () => (await watchdogsOf(owner.identity)).length === 0 || undefined, {
       timeoutMs: promisedMs,
     })
-    expect(await everything(cluster)).toEqual([2, 1, 1])
+    expect(await everything(cluster)).toEqual([2, 1, 3])
     expect((await readdir(temporary)).filter((name) => name.endsWith('.log'))).toEqual([])
   })
 
   test('does not take a worker thread’s end for its process’s', async () => {
     const owner = await startOwner(cluster, 'thread')
-    expect(await everything(cluster)).toEqual([2, 1, 1])
+    expect(await everything(cluster)).toEqual([2, 1, 3])
     // Its pipe broke with the thread. Give it the time in which it would have begun.
     await until('a mistake', async () => (await everything(cluster)).includes(0) || undefined, {
       timeoutMs: 3_000,
     }).catch(() => undefined)
-    expect(await everything(cluster)).toEqual([2, 1, 1])
+    expect(await everything(cluster)).toEqual([2, 1, 3])
     await die(owner)
     await nothingLeftOf(cluster, owner)
   })
@@ -238,7 +238,7 @@ describe.skipIf(process.platform !== 'linux')('the watchdog', () => {
     await road.close()
     await die(owner)
     await until('a while', async () => undefined, { timeoutMs: 2_000 }).catch(() => undefined)
-    expect(await everything(cluster)).toEqual([2, 1, 1])
+    expect(await everything(cluster)).toEqual([2, 1, 3])
     road = await openRoad(socket, engine)
     await until('nothing to be left', async () => isEmpty(await leftOf(cluster)) || undefined, {
       timeoutMs: promisedMs,
@@ -311,7 +311,7 @@ describe('deleting a cluster', () => {
     const found = await Promise.all([deleteCluster(engine, cluster), deleteCluster(engine, cluster)])
     expect(found[0].containers).toHaveLength(3)
     expect(await everything(cluster)).toEqual([0, 0, 0])
-    expect(await everything(other)).toEqual([3, 1, 0])
+    expect(await everything(other)).toEqual([3, 1, 3])
     expect(await deleteCluster(engine, cluster)).toEqual({ containers: [], networks: [], volumes: [] })
     expect((await listContainers(engine, { [label.cluster]: other })).map(({ state }) => state)).toEqual(
       Array(3).fill('running'),
