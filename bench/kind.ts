@@ -2,21 +2,25 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { execa } from 'execa'
-import type { Engine } from '../src/engine/index.ts'
+import { type Engine, imageExists } from '../src/engine/index.ts'
+import type { RunningCluster, Shape, Tool } from './tool.ts'
 
-/** Real kind, built from its module, on this host. */
-export interface Kind extends AsyncDisposable {
-  /** Runs one of kind's commands. */
-  run(args: readonly string[]): Promise<void>
-  /** Creates a cluster and returns its kubeconfig; it need not be usable yet. */
-  create(name: string, nodes: number): Promise<string>
+/** kind's version in kind/go.mod. */
+export const kindName = 'kind v0.33.0'
+
+/** What kind puts before several control planes (pkg/cluster/internal/loadbalancer/const.go). */
+const loadBalancerImage = 'docker.io/envoyproxy/envoy:v1.36.2'
+
+/** Whether kind can make a cluster with several control planes here, without a registry. */
+export function kindHasLoadBalancer(engine: Engine): Promise<boolean> {
+  return imageExists(engine, loadBalancerImage)
 }
 
 /**
- * Builds kind. On a host without CAP_SYS_RESOURCE, where `--privileged` fails, its containers need the runtime
- * `mayfly-bench` (see runtime-wrapper/main.go), which the engine has to know.
+ * Builds real kind from its module. On a host without CAP_SYS_RESOURCE, where `--privileged` fails, its containers need
+ * the runtime `mayfly-bench` (see runtime-wrapper/main.go), which the engine has to know.
  */
-export async function prepareKind(engine: Engine, image: string): Promise<Kind> {
+export async function prepareKind(engine: Engine, image: string): Promise<Tool & AsyncDisposable> {
   const dir = await mkdtemp(join(tmpdir(), 'mayfly-bench-'))
   const binary = join(dir, 'kind')
   const cwd = join(import.meta.dirname, 'kind')
@@ -25,29 +29,47 @@ export async function prepareKind(engine: Engine, image: string): Promise<Kind> 
     env: { CGO_ENABLED: '0' },
   })
   const { Runtimes } = (await engine.docker.info()) as { Runtimes: Record<string, unknown> }
-  const wrapped = 'mayfly-bench' in Runtimes
   const env = {
     KUBECONFIG: join(dir, 'kubeconfig'),
-    ...(wrapped && { PATH: `${join(cwd, 'bin')}:${process.env['PATH']}` }),
+    ...('mayfly-bench' in Runtimes && { PATH: `${join(cwd, 'bin')}:${process.env['PATH']}` }),
   }
-  const run = async (args: readonly string[]) => {
-    await execa(binary, args, { env })
-  }
+  const run = async (...args: string[]) => (await execa(binary, args, { env })).stdout
   return {
-    run,
-    async create(name, nodes) {
-      const config = join(dir, `${name}.yaml`)
-      await writeFile(config, configuration(nodes))
-      await run(['create', 'cluster', '--name', name, '--image', image, '--config', config])
-      const { stdout } = await execa(binary, ['get', 'kubeconfig', '--name', name], { env })
-      return stdout
-    },
+    name: kindName,
+    create: (shape) => create(run, { ...shape, dir, image }),
     [Symbol.asyncDispose]: () => rm(dir, { recursive: true }),
   }
 }
 
+async function create(
+  run: (...args: string[]) => Promise<string>,
+  { dir, image, ...shape }: Shape & { dir: string; image: string },
+): Promise<RunningCluster> {
+  const name = `mayfly-bench-${shape.name ?? 'peer'}`
+  const config = join(dir, `${name}.yaml`)
+  await writeFile(config, configuration(shape))
+  const remove = async () => void (await run('delete', 'cluster', '--name', name))
+  try {
+    await run('create', 'cluster', '--name', name, '--image', image, '--config', config)
+    const [kubeconfig, nodes] = await Promise.all([
+      run('get', 'kubeconfig', '--name', name),
+      run('get', 'nodes', '--name', name),
+    ])
+    return {
+      nodes: nodes.split('\n').filter(Boolean),
+      kubeconfig,
+      load: async (source) => void (await run('load', 'docker-image', source, '--name', name)),
+      delete: remove,
+      [Symbol.asyncDispose]: remove,
+    }
+  } catch (thrown) {
+    await remove()
+    throw thrown
+  }
+}
+
 /** A host on cgroup v1 needs the patch; on any other it changes nothing. */
-function configuration(nodes: number): string {
+function configuration({ controlPlanes = 1, workers = 0 }: Shape): string {
   return `kind: Cluster
 apiVersion: kind.x-k8s.io/v1alpha4
 kubeadmConfigPatches:
@@ -55,6 +77,5 @@ kubeadmConfigPatches:
   kind: KubeletConfiguration
   failCgroupV1: false
 nodes:
-- role: control-plane
-${'- role: worker\n'.repeat(nodes - 1)}`
+${'- role: control-plane\n'.repeat(controlPlanes)}${'- role: worker\n'.repeat(workers)}`
 }

@@ -1,0 +1,65 @@
+import { type Benchmark, bothSides, seconds } from './benchmark.ts'
+import { kindHasLoadBalancer } from './kind.ts'
+import { memory } from './memory.ts'
+import { createUsable, nodes, type RunningCluster, type Shape } from './tool.ts'
+
+/** One node, from nothing to usable. */
+export const oneNode = bothSides(
+  { 'boot-1': { unit: 's', note: 'one node, from nothing until it is usable' } },
+  async (tool, { engine }) => ({ 'boot-1': await timeBoot(() => createUsable(tool, engine)) }),
+)
+
+/** The whole life of a cluster with three nodes. */
+export const threeNodes = bothSides(
+  {
+    'boot-3': { unit: 's', note: 'three nodes, from nothing until they are usable' },
+    'memory-3': { unit: 'MiB', note: 'memory of three nodes once they are usable' },
+    'delete-3': { unit: 's', note: 'deleting three nodes' },
+  },
+  async (tool, { engine }) => {
+    let cluster: RunningCluster | undefined
+    const boot = await seconds(async () => {
+      cluster = await createUsable(tool, engine, nodes(3))
+    })
+    const used = await memory(engine, cluster?.nodes ?? [])
+    return { 'boot-3': boot, 'memory-3': used, 'delete-3': await seconds(async () => cluster?.delete()) }
+  },
+)
+
+const highlyAvailable: Shape = { controlPlanes: 3 }
+const bootHa = bothSides(
+  { 'boot-ha': { unit: 's', note: 'three control planes behind a load balancer, until they are usable' } },
+  async (tool, { engine }) => ({
+    'boot-ha': await timeBoot(() => createUsable(tool, engine, highlyAvailable)),
+  }),
+)
+
+/** Three control planes. kind takes its load balancer from a registry, which not every host reaches. */
+export const threeControlPlanes: Benchmark = {
+  ...bootHa,
+  peer: async (setting) => ((await kindHasLoadBalancer(setting.engine)) ? bootHa.peer(setting) : undefined),
+}
+
+/** Boots with more and more nodes. */
+export const moreNodes = bothSides(
+  ({ sizes }) =>
+    Object.fromEntries(
+      sizes.map((size) => [`scale-nodes-${size}`, { unit: 's', note: `boot with ${size} node(s)` }] as const),
+    ),
+  async (tool, { engine, sizes }) => {
+    const figures: Record<string, number> = {}
+    for (const size of sizes)
+      figures[`scale-nodes-${size}`] = await timeBoot(() => createUsable(tool, engine, nodes(size)))
+    return figures
+  },
+)
+
+/** Seconds until a cluster is there; it is deleted before this returns. */
+async function timeBoot(create: () => Promise<RunningCluster>): Promise<number> {
+  let cluster: RunningCluster | undefined
+  const took = await seconds(async () => {
+    cluster = await create()
+  })
+  await cluster?.delete()
+  return took
+}

@@ -1,0 +1,15 @@
+import type { Engine } from '../src/engine/index.ts'
+
+/** Memory of containers in MiB as the kernel accounts it, without page cache that can be given back. */
+export async function memory(engine: Engine, containers: readonly string[]): Promise<number> {
+  const amounts = await Promise.all(
+    containers.map(async (name) => {
+      const stats = (await engine.docker.getContainer(name).stats({ stream: false })) as {
+        memory_stats: { usage: number; stats: Record<string, number> }
+      }
+      const { usage, stats: details } = stats.memory_stats
+      return usage - (details['total_inactive_file'] ?? details['inactive_file'] ?? 0)
+    }),
+  )
+  return Math.round(amounts.reduce((sum, amount) => sum + amount, 0) / 2 ** 20)
+}

@@ -1,0 +1,36 @@
+import { ordinarySuite } from '../test/snapshot/suite.ts'
+import { type Benchmark, seconds } from './benchmark.ts'
+import { createMayfly, createUsable } from './tool.ts'
+
+/** A pristine cluster after a suite: rolled back, or deleted and created anew, which is what kind has for it. */
+export const rollback: Benchmark = {
+  rows: () => ({
+    rollback: {
+      unit: 's',
+      note: 'one node back to its state before a suite with 5 pods, until nothing of it is left; kind: delete and create',
+    },
+    'rollback-pristine': {
+      unit: 's',
+      note: 'the same, until the API shows that state; kind: delete and create',
+    },
+  }),
+  async mayfly({ image }) {
+    await using cluster = await createMayfly(image)
+    const snapshot = await cluster.snapshot()
+    await ordinarySuite(cluster.kube)
+    let pristineMs = Number.NaN
+    const took = await seconds(async () => {
+      pristineMs = (await cluster.rollback(snapshot)).pristineMs
+    })
+    return { rollback: took, 'rollback-pristine': Math.round(pristineMs / 10) / 100 }
+  },
+  async peer({ engine, kind }) {
+    await using clusters = new AsyncDisposableStack()
+    const used = await createUsable(kind, engine)
+    const took = await seconds(async () => {
+      await used.delete()
+      clusters.use(await createUsable(kind, engine))
+    })
+    return { rollback: took, 'rollback-pristine': took }
+  },
+}
