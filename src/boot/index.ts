@@ -28,6 +28,7 @@ export {
   apiServerPort,
   type ClusterPlan,
   controlPlaneEndpoint,
+  controlPlaneNames,
   type PlannedNode,
 } from './plan.ts'
 export type { BaseSnapshot } from './restore.ts'

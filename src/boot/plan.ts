@@ -71,6 +71,11 @@ export function controlPlanes(nodes: readonly PlannedNode[]): PlannedNode[] {
   return nodes.filter(({ spec }) => spec.role === 'control-plane')
 }
 
+/** Names of those. */
+export function controlPlaneNames({ nodes }: Pick<ClusterPlan, 'nodes'>): string[] {
+  return controlPlanes(nodes).map(({ spec }) => spec.name)
+}
+
 /** Where a node's kubelet and pods reach the control plane: a control-plane node uses its own API server. */
 export function controlPlaneAddress(plan: ClusterPlan, node: PlannedNode): string {
   const addresses =

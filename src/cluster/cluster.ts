@@ -7,13 +7,14 @@ import {
   type BaseSnapshot,
   type ClusterPlan,
   controlPlaneEndpoint,
+  controlPlaneNames,
   joinWorker,
   loadBalancerName,
   networkName,
   planWithoutNode,
   waitUntilUsable,
 } from '../boot/index.ts'
-import { type ClusterSpec, type NodeOptions, resolveClusterSpec } from '../config/index.ts'
+import { type ClusterSpec, type NodeOptions, type NodeSpec, resolveClusterSpec } from '../config/index.ts'
 import {
   type Engine,
   type ExecResult,
@@ -46,10 +47,11 @@ import {
   snapshotNamed,
   takeSnapshot,
 } from '../snapshot/index.ts'
+import type { WaitLimits } from '../wait.ts'
 import { collectLogs } from './export-logs.ts'
 import { findKubectl, type KubectlOptions, runKubectl } from './kubectl.ts'
 import { ClusterNode, type StartOptions, type StopOptions } from './node.ts'
-import { controlPlaneNames, readClusterAuthorities, readOwnLabels, writeRecord } from './record.ts'
+import { readClusterAuthorities, readOwnLabels, writeRecord } from './record.ts'
 
 /**
  * What a step of the boot took.
@@ -196,24 +198,28 @@ export class Cluster implements AsyncDisposable {
       name: this.name,
       nodes: ['control-plane', { ...options, role, name, image }],
     })
+    const progress = createProgress({ mode: 'silent' })
+    const labels = await readOwnLabels(this.#engine, this.name)
+    const { nodes } = await adoptNodeImages(this.#engine, resolved, { progress, labels, signal })
+    const spec = nodes[1]
+    if (!spec) throw new Error('a configuration lost its node')
+    return this.#join(spec, { timeoutMs, signal })
+  }
+
+  async #join(spec: NodeSpec, limits: WaitLimits): Promise<ClusterNode> {
     const [authorities, labels] = await Promise.all([
       readClusterAuthorities(this.#engine, this.#plan),
       readOwnLabels(this.#engine, this.name),
     ])
-    const progress = createProgress({ mode: 'silent' })
-    const { nodes } = await adoptNodeImages(this.#engine, resolved, { progress, labels, signal })
-    const spec = nodes[1]
-    if (!spec) throw new Error('a configuration lost its node')
     this.#plan = await joinWorker(this.#plan, spec, networkName(this.spec), {
       engine: this.#engine,
       kube: this.kube,
       labels,
       snapshot: this.#snapshot,
       authorities,
-      timeoutMs,
-      signal,
+      ...limits,
     })
-    const planned = this.#plan.nodes.find((one) => one.spec.name === name)
+    const planned = this.#plan.nodes.find((one) => one.spec.name === spec.name)
     if (!planned) throw new Error('a plan lost its node')
     const added = this.#nodeOf(planned)
     this.#nodes = [...this.#nodes, added]
@@ -227,7 +233,7 @@ export class Cluster implements AsyncDisposable {
    *
    * @throws MayflyError `CONFIG_INVALID` for a control plane, or when there is no such node
    */
-  async removeNode(name: string, { signal }: { signal?: AbortSignal } = {}): Promise<void> {
+  async removeNode(name: string, { signal }: { signal?: AbortSignal | undefined } = {}): Promise<void> {
     const node = this.node(name)
     if (node.role === 'control-plane') {
       throw new MayflyError('CONFIG_INVALID', `Node "${name}" is a control plane, which can't be removed`, {
@@ -290,7 +296,6 @@ export class Cluster implements AsyncDisposable {
    *   needed
    */
   async rollback(snapshot?: Snapshot | string, options: RollbackOptions = {}): Promise<RollbackReport> {
-    const target = this.#snapshotTarget()
     const [controlPlane = ''] = controlPlaneNames(this.#plan)
     const wanted =
       snapshot === undefined
@@ -298,10 +303,20 @@ export class Cluster implements AsyncDisposable {
         : typeof snapshot === 'string'
           ? await snapshotNamed(this.#engine, controlPlane, snapshot)
           : snapshot
-    for (const { name } of this.#nodes.filter(({ name }) => !wanted.nodes.includes(name))) {
-      await this.removeNode(name, options.signal ? { signal: options.signal } : {})
+    const prepare = async () => {
+      await this.#restoreNodes(wanted, options)
+      return this.#snapshotTarget()
     }
-    return rollBack({ ...target, plan: this.#plan }, wanted, options)
+    return rollBack(prepare, wanted, options)
+  }
+
+  /** Gives the cluster the workers back that it had, and takes those away that came since. */
+  async #restoreNodes({ nodes }: Snapshot, options: RollbackOptions): Promise<void> {
+    const { signal, timeoutMs = defaultTimeoutMs } = options
+    const added = this.#nodes.filter(({ name }) => nodes.every((node) => node.name !== name))
+    for (const { name } of added) await this.removeNode(name, { signal })
+    const removed = nodes.filter(({ name }) => this.#nodes.every((node) => node.name !== name))
+    for (const spec of removed) await this.#join(spec, { timeoutMs, signal })
   }
 
   #snapshotTarget() {

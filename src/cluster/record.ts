@@ -1,5 +1,5 @@
 import { parse } from 'yaml'
-import { type BaseSnapshot, type ClusterPlan, loadBalancerName } from '../boot/index.ts'
+import { type BaseSnapshot, type ClusterPlan, controlPlaneNames, loadBalancerName } from '../boot/index.ts'
 import { type Engine, inspectContainer, listContainers, putFiles, readFile } from '../engine/index.ts'
 import { MayflyError } from '../errors.ts'
 import { type ClusterAuthorities, kubeconfig, readAuthorities } from '../pki/index.ts'
@@ -36,11 +36,6 @@ export async function readRecord(
     if (content) return JSON.parse(String(content)) as ClusterRecord
   }
   return undefined
-}
-
-/** Names of a plan's control-plane nodes. */
-export function controlPlaneNames({ nodes }: ClusterPlan): string[] {
-  return nodes.filter(({ spec }) => spec.role === 'control-plane').map(({ spec }) => spec.name)
 }
 
 /** The kubeconfig for the host, from what a control-plane node has and the port that its engine publishes. */

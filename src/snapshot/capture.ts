@@ -38,13 +38,11 @@ export async function captureObjects(kube: Kube, signal?: AbortSignal): Promise<
 /**
  * What differs from when a snapshot was taken, one sentence each.
  *
- * @param restarted Pods that started once more, as `NAMESPACE/NAME`
  * @throws MayflyError `CONFIG_INVALID` when the snapshot was taken elsewhere or without its objects
  */
 export async function differencesFromCapture(
   kube: Kube,
   snapshot: Snapshot,
-  _restarted: readonly string[],
   signal?: AbortSignal,
 ): Promise<string[]> {
   const before = captures.get(snapshot)

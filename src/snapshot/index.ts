@@ -1,9 +1,5 @@
 /** Saves the state of a cluster that runs, and takes the cluster back to it. */
-export {
-  type RollbackOptions,
-  type RollbackReport,
-  rollBack,
-  type SettledReport,
-} from './rollback.ts'
+export type { RollbackOptions, RollbackReport, SettledReport } from './report.ts'
+export { rollBack } from './rollback.ts'
 export { latestSnapshot, type Snapshot, snapshotNamed } from './snapshot.ts'
 export { type SnapshotOptions, type SnapshotTarget, takeSnapshot } from './take.ts'

@@ -1,3 +1,4 @@
+import type { NodeSpec } from '../config/index.ts'
 import { type Engine, putFiles, readFile } from '../engine/index.ts'
 import { MayflyError } from '../errors.ts'
 
@@ -18,8 +19,8 @@ export interface Snapshot {
   readonly cluster: string
   /** ISO time. */
   readonly takenAt: string
-  /** Names of the nodes that the cluster had. */
-  readonly nodes: readonly string[]
+  /** The nodes that the cluster had. */
+  readonly nodes: readonly NodeSpec[]
   /** How many keys of etcd it holds. */
   readonly keys: number
   /** Their size in bytes. */

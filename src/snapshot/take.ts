@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import type { ClusterPlan } from '../boot/index.ts'
+import { type ClusterPlan, controlPlaneNames } from '../boot/index.ts'
 import { type Engine, execOrThrow, putFiles, readFile } from '../engine/index.ts'
 import { MayflyError } from '../errors.ts'
 import type { Kube } from '../kube/index.ts'
@@ -69,7 +69,7 @@ export async function takeSnapshot(
     name,
     cluster: plan.spec.name,
     takenAt: new Date().toISOString(),
-    nodes,
+    nodes: plan.nodes.map(({ spec }) => spec),
     keys,
     bytes,
     settled,
@@ -91,9 +91,4 @@ async function copyState(
   const content = await readFile(engine, from, path)
   if (!content) throw new MayflyError('EXEC_FAILED', `Node ${from} has no ${path}`)
   await Promise.all(others.map((node) => putFiles(engine, node, [{ path, content, mode: 0o600 }])))
-}
-
-/** Names of a plan's control-plane nodes. */
-export function controlPlaneNames({ nodes }: Pick<ClusterPlan, 'nodes'>): string[] {
-  return nodes.filter(({ spec }) => spec.role === 'control-plane').map(({ spec }) => spec.name)
 }

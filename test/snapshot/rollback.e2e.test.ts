@@ -1,9 +1,17 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type Cluster, createCluster, getCluster, type Snapshot } from '../../src/index.ts'
-import { list } from '../../src/kube/index.ts'
-import { run, webPod } from '../cluster/pods.ts'
-import { ordinarySuite } from './suite.ts'
+import { applyAll, find, list, waitFor } from '../../src/kube/index.ts'
+import { inPod, run, webPod } from '../cluster/pods.ts'
+import {
+  faults,
+  heldCustomResource,
+  manyConfigMaps,
+  namespace,
+  ordinarySuite,
+  stubbornDeployment,
+} from './suite.ts'
 
+const limits = { timeoutMs: 60_000 }
 let cluster: Cluster
 let pristine: Snapshot
 
@@ -13,26 +21,46 @@ beforeAll(async () => {
 })
 afterAll(() => cluster?.delete())
 
-/** Takes the cluster back, with every object compared, and shows that it works. */
-async function backToPristine() {
-  const report = await cluster.rollback(pristine, { verify: 'full' })
+/** Takes the cluster back, with every object compared. */
+async function backTo(snapshot: Snapshot) {
+  const report = await cluster.rollback(snapshot, { verify: 'full' })
   return { ...report, ...(await report.settled) }
 }
 
-/** Processes on the nodes that the shell of the suites' pods runs in. */
+/** A new pod runs, and finds others by their names. It is left to the next roll-back. */
+async function expectToWork(): Promise<void> {
+  await run(cluster.kube, webPod('probe'))
+  const { stdout } = await inPod(cluster.kube, 'probe', 'nslookup', 'kubernetes.default.svc.cluster.local')
+  expect(stdout).toContain('10.96.0.1')
+}
+
+/** What the nodes run of the suites' pods. */
 async function stubbornProcesses(): Promise<string> {
-  const nodes = await Promise.all(cluster.nodes.map((node) => node.exec(['pgrep', '-f', '^sh -c trap'], {})))
-  return nodes.map(({ stdout }) => stdout).join('')
+  const found = await Promise.all(cluster.nodes.map((node) => node.exec(['pgrep', '-f', '^sh -c trap'])))
+  return found.map(({ stdout }) => stdout).join('')
+}
+
+/** A roll-back whose process on the control plane is killed so long after its start. */
+async function rollbackKilledAfter(delayMs: number): Promise<void> {
+  const [controlPlane] = cluster.nodes
+  const script = `until pgrep -f "$1" > /dev/null; do :; done; sleep ${delayMs / 1000}; pkill -9 -f "$1"`
+  const killed = controlPlane?.exec(['sh', '-c', script, 'killer', 'mayfly-node rollback$'])
+  await expect(cluster.rollback(pristine)).rejects.toMatchObject({ code: 'ROLLBACK_FAILED' })
+  await killed
+}
+
+/** Folders of local volumes on the nodes. */
+async function volumes(): Promise<string[]> {
+  const found = await Promise.all(
+    cluster.nodes.map((node) => node.exec(['ls', '/var/local-path-provisioner'])),
+  )
+  return found.flatMap(({ stdout }) => stdout.split('\n').filter(Boolean))
 }
 
 describe('a snapshot', () => {
   test('tells what it holds, and can be found again by its name or as the last one', async () => {
-    expect(pristine).toMatchObject({
-      name: 'pristine',
-      cluster: cluster.name,
-      nodes: cluster.nodes.map(({ name }) => name),
-      settled: true,
-    })
+    expect(pristine).toMatchObject({ name: 'pristine', cluster: cluster.name, settled: true })
+    expect(pristine.nodes.map(({ name }) => name)).toEqual(cluster.nodes.map(({ name }) => name))
     expect(pristine.keys).toBeGreaterThan(250)
     // From another process as well: everything that is known of it is in the cluster.
     await using found = await getCluster(cluster.name)
@@ -46,19 +74,78 @@ describe('a snapshot', () => {
   })
 })
 
-describe('after a roll-back nothing is left of', () => {
-  test('an ordinary suite, again and again', async () => {
-    for (const round of [1, 2, 3]) {
+describe('after a roll-back nothing is left of a suite that', () => {
+  test('does what suites do, again and again', async () => {
+    for (const round of [1, 2]) {
       await ordinarySuite(cluster.kube)
       expect(await stubbornProcesses()).not.toBe('')
-      const report = await backToPristine()
+      const report = await backTo(pristine)
       expect(report, `round ${round}`).toMatchObject({ way: 'in-place', pending: [] })
       expect(report.endedPods).toBeGreaterThanOrEqual(5)
       expect(await stubbornProcesses()).toBe('')
     }
-    const namespaces = await list(cluster.kube, { apiVersion: 'v1', kind: 'Namespace' })
-    expect(namespaces.map(({ metadata }) => metadata.name)).not.toContain('shop')
-    await run(cluster.kube, webPod('after'))
-    await backToPristine()
+    await expectToWork()
   })
+
+  test.for(Object.entries(faults))('%s', async ([, fault]) => {
+    await fault(cluster)
+    await backTo(pristine)
+    expect(await volumes()).toEqual([])
+    await expectToWork()
+  })
+
+  test('adds a worker and takes another away', async () => {
+    const [, worker] = pristine.nodes
+    await cluster.addNode({ name: `${cluster.name}-extra` })
+    await cluster.removeNode(worker?.name ?? '')
+    await backTo(pristine)
+    expect(cluster.nodes.map(({ name }) => name)).toEqual(pristine.nodes.map(({ name }) => name))
+    await run(cluster.kube, webPod('on-worker', worker?.name))
+  })
+})
+
+test('a roll-back that is killed half-way is made good by the next one', async () => {
+  const objects = manyConfigMaps('crowd', 1200, 16_384)
+  await applyAll(cluster.kube, [namespace('crowd'), ...objects], limits)
+  const configMaps = () => list(cluster.kube, { apiVersion: 'v1', kind: 'ConfigMap' }, { namespace: 'crowd' })
+  const total = (await configMaps()).length
+  let left = total
+  // Later and later, until something was deleted.
+  for (let delayMs = 40; left === total; delayMs += 20) {
+    await rollbackKilledAfter(delayMs)
+    left = (await configMaps()).length
+  }
+  expect(left).toBeGreaterThan(0)
+  await backTo(pristine)
+  await expectToWork()
+})
+
+test('a roll-back that need not settle returns when the API shows the state, and tells what is pending', async () => {
+  await ordinarySuite(cluster.kube)
+  const report = await cluster.rollback(pristine, { settle: false, verify: 'full' })
+  expect(report.pending.join()).toContain('pods of the old state to end')
+  expect(await find(cluster.kube, namespace('shop'))).toBeUndefined()
+  await report.settled
+  expect(await stubbornProcesses()).toBe('')
+})
+
+test('what a snapshot has comes back when a suite deletes it', async () => {
+  const { kube } = cluster
+  const deployment = stubbornDeployment('web', 'shop', 2, { terminationGracePeriodSeconds: 1 })
+  const resource = heldCustomResource('widgets', 'Widget', 'shop')
+  await applyAll(kube, [namespace('shop'), ...resource, deployment], limits)
+  await waitFor(kube, deployment, { condition: 'Available' }, limits)
+  const installed = await cluster.snapshot('installed', { objects: true })
+
+  await kube.request('DELETE', '/api/v1/namespaces/shop')
+  await kube.request(
+    'DELETE',
+    '/apis/apiextensions.k8s.io/v1/customresourcedefinitions/widgets.suite.example',
+  )
+  await waitFor(kube, deployment, 'deleted', limits)
+  const report = await backTo(installed)
+  expect(report.restartedPods.filter((name) => name.startsWith('shop/'))).toHaveLength(2)
+
+  await backTo(pristine)
+  expect(await stubbornProcesses()).toBe('')
 })

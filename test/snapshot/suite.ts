@@ -1,3 +1,4 @@
+import type { Cluster } from '../../src/index.ts'
 import { applyAll, type Kube, type KubeObject, patch, waitFor } from '../../src/kube/index.ts'
 
 /** On every node of every cluster: busybox. */
@@ -15,7 +16,12 @@ export function podSpec(command: string, more: object = {}): object {
 }
 
 /** A Deployment of pods that ignore every signal that can be ignored. */
-export function stubbornDeployment(name: string, namespace: string, replicas: number): KubeObject {
+export function stubbornDeployment(
+  name: string,
+  namespace: string,
+  replicas: number,
+  more: object = {},
+): KubeObject {
   const labels = { app: name }
   return {
     apiVersion: 'apps/v1',
@@ -26,7 +32,7 @@ export function stubbornDeployment(name: string, namespace: string, replicas: nu
       selector: { matchLabels: labels },
       template: {
         metadata: { labels },
-        spec: podSpec("trap '' TERM INT HUP; while true; do sleep 1; done"),
+        spec: podSpec("trap '' TERM INT HUP; while true; do sleep 1; done", more),
       },
     },
   }
@@ -88,4 +94,161 @@ export async function ordinarySuite(kube: Kube): Promise<void> {
     },
   )
   await waitFor(kube, deployment, { condition: 'Available' }, { timeoutMs: 60_000 })
+}
+
+/** What suites do to clusters that the next suite must not notice. */
+export const faults: Record<string, (cluster: Cluster) => Promise<void>> = {
+  async 'deletes every pod and every right of kube-system'({ kube }) {
+    await kube.request('DELETE', '/api/v1/namespaces/kube-system/pods', { query: { gracePeriodSeconds: 0 } })
+    const rbac = '/apis/rbac.authorization.k8s.io/v1'
+    for (const plural of ['clusterrolebindings', 'clusterroles'])
+      await kube.request('DELETE', `${rbac}/${plural}`)
+    for (const plural of ['rolebindings', 'roles']) {
+      await kube.request('DELETE', `${rbac}/namespaces/kube-system/${plural}`)
+    }
+    for (const namespace of ['default', 'kube-system']) {
+      await kube.request('DELETE', `/api/v1/namespaces/${namespace}/serviceaccounts`)
+    }
+  },
+  async 'deletes the workloads of kube-system'({ kube }) {
+    for (const plural of ['deployments', 'daemonsets']) {
+      await kube.request('DELETE', `/apis/apps/v1/namespaces/kube-system/${plural}`)
+    }
+    await kube.request('DELETE', '/api/v1/namespaces/kube-system/services/kube-dns')
+    await kube.request('DELETE', '/api/v1/namespaces/kube-system/configmaps')
+  },
+  async 'cordons, taints, labels and enriches nodes'({ kube, nodes }) {
+    for (const { name } of nodes) {
+      await patch(
+        kube,
+        { apiVersion: 'v1', kind: 'Node', name },
+        {
+          metadata: {
+            labels: { suite: 'yes' },
+            annotations: { suite: 'yes' },
+            finalizers: ['suite.example/held'],
+          },
+          spec: { unschedulable: true, taints: [{ key: 'suite', effect: 'NoExecute' }] },
+        },
+      )
+      await patch(
+        kube,
+        { apiVersion: 'v1', kind: 'Node', name },
+        {
+          status: { capacity: { 'suite.example/gpu': '4' }, conditions: [{ type: 'Suite', status: 'True' }] },
+        },
+        { subresource: 'status', type: 'strategic' },
+      )
+    }
+  },
+  async 'deletes the Node of a worker'({ kube, nodes }) {
+    await kube.request('DELETE', `/api/v1/nodes/${nodes.at(-1)?.name}`)
+  },
+  async 'lets a webhook that is nowhere answer for everything'({ kube }) {
+    await applyAll(
+      kube,
+      [
+        {
+          apiVersion: 'admissionregistration.k8s.io/v1',
+          kind: 'ValidatingWebhookConfiguration',
+          metadata: { name: 'nowhere' },
+          webhooks: [
+            {
+              name: 'nowhere.suite.example',
+              clientConfig: { url: 'https://127.0.0.1:1/' },
+              rules: [{ apiGroups: ['*'], apiVersions: ['*'], operations: ['*'], resources: ['*/*'] }],
+              admissionReviewVersions: ['v1'],
+              sideEffects: 'None',
+              failurePolicy: 'Fail',
+            },
+          ],
+        },
+      ],
+      { timeoutMs: 10_000 },
+    )
+  },
+  async 'installs an APIService that leads nowhere, and leaves a namespace that can not end'({ kube }) {
+    await applyAll(
+      kube,
+      [
+        namespace('stuck'),
+        {
+          apiVersion: 'v1',
+          kind: 'Service',
+          metadata: { name: 'nowhere', namespace: 'stuck' },
+          spec: { ports: [{ port: 443 }] },
+        },
+        {
+          apiVersion: 'apiregistration.k8s.io/v1',
+          kind: 'APIService',
+          metadata: { name: 'v1.nowhere.example' },
+          spec: {
+            group: 'nowhere.example',
+            version: 'v1',
+            service: { name: 'nowhere', namespace: 'stuck' },
+            insecureSkipTLSVerify: true,
+            groupPriorityMinimum: 100,
+            versionPriority: 100,
+          },
+        },
+      ],
+      { timeoutMs: 10_000 },
+    )
+    await kube.request('DELETE', '/api/v1/namespaces/stuck')
+  },
+  async 'leaves volumes with data'({ kube }) {
+    const claim = {
+      apiVersion: 'v1',
+      kind: 'PersistentVolumeClaim',
+      metadata: { name: 'data', namespace: 'shop' },
+      spec: { accessModes: ['ReadWriteOnce'], resources: { requests: { storage: '1Mi' } } },
+    }
+    const pod = {
+      apiVersion: 'v1',
+      kind: 'Pod',
+      metadata: { name: 'writer', namespace: 'shop' },
+      spec: podSpec('echo precious > /data/file; touch /tmp/done; sleep 1000', {
+        volumes: [{ name: 'data', persistentVolumeClaim: { claimName: 'data' } }],
+      }),
+    }
+    Object.assign((pod.spec as { containers: object[] }).containers[0] ?? {}, {
+      volumeMounts: [{ name: 'data', mountPath: '/data' }],
+      readinessProbe: { exec: { command: ['test', '-f', '/tmp/done'] }, periodSeconds: 1 },
+    })
+    await applyAll(kube, [namespace('shop'), claim, pod], { timeoutMs: 60_000 })
+    await waitFor(kube, pod, { condition: 'Ready' }, { timeoutMs: 60_000 })
+  },
+  async 'deletes a namespace with pods, and is over at once'(cluster) {
+    await faults['leaves volumes with data']?.(cluster)
+    await applyAll(cluster.kube, [stubbornDeployment('web', 'shop', 3)], { timeoutMs: 60_000 })
+    await cluster.kube.request('DELETE', '/api/v1/namespaces/shop')
+  },
+  async 'changes what runs the control plane'({ nodes }) {
+    const [controlPlane, worker] = nodes
+    const manifest = '/etc/kubernetes/manifests/kube-scheduler.yaml'
+    const text = String(await controlPlane?.readFile(manifest))
+    await controlPlane?.writeFile(
+      manifest,
+      text.replace('- kube-scheduler\n', '- kube-scheduler\n    - --v=1\n'),
+    )
+    const pod = { apiVersion: 'v1', kind: 'Pod', metadata: { name: 'stowaway' }, spec: podSpec('sleep 1000') }
+    await worker?.writeFile('/etc/kubernetes/manifests/stowaway.yaml', JSON.stringify(pod))
+  },
+  async 'stops the kubelet of a worker, and freezes the other node'({ nodes }) {
+    await nodes.at(-1)?.exec(['systemctl', 'stop', 'kubelet'])
+    await nodes[0]?.pause()
+  },
+  async 'switches a worker off'({ nodes }) {
+    await nodes.at(-1)?.stop({ graceSeconds: 0 })
+  },
+}
+
+/** So many ConfigMaps of so many bytes each. */
+export function manyConfigMaps(namespace: string, count: number, bytes: number): KubeObject[] {
+  return Array.from({ length: count }, (_, at) => ({
+    apiVersion: 'v1',
+    kind: 'ConfigMap',
+    metadata: { name: `one-of-many-${at}`, namespace },
+    data: { filling: 'x'.repeat(bytes) },
+  }))
 }

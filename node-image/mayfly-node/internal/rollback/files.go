@@ -52,6 +52,10 @@ func saveFiles(dir string) error {
 func restoreFiles(dir string) ([]string, error) {
 	saved := filepath.Join(dir, filesDir)
 	var changed []string
+	// A node that was made anew is as it was made first, and remembers nothing.
+	if _, err := os.Stat(saved); errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
 	err := filepath.WalkDir(saved, func(from string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
 			return err

@@ -64,35 +64,18 @@ func careOf(key string) care {
 	return exact
 }
 
-// ranks is the order in which objects go: first those through which others act,
-// so that nobody makes anew what is deleted next.
-var ranks = [][]string{
-	{
-		"/registry/admissionregistration.k8s.io/", "/registry/validatingwebhookconfigurations/",
-		"/registry/mutatingwebhookconfigurations/", "/registry/validatingadmissionpolicies/",
-		"/registry/validatingadmissionpolicybindings/", "/registry/mutatingadmissionpolicies/",
-		"/registry/mutatingadmissionpolicybindings/", "/registry/namespaces/",
-		"/registry/apiregistration.k8s.io/",
-	},
-	{
-		"/registry/clusterrolebindings/", "/registry/rolebindings/", "/registry/clusterroles/", "/registry/roles/",
-		"/registry/serviceaccounts/", "/registry/apiextensions.k8s.io/",
-	},
-	{
-		"/registry/cronjobs/", "/registry/horizontalpodautoscalers/", "/registry/deployments/",
-		"/registry/jobs/", "/registry/daemonsets/", "/registry/statefulsets/", "/registry/replicasets/",
-		"/registry/controllers/", "/registry/services/specs/",
-	},
+// actors are those through which others act: what follows from them would come
+// back as long as they are there.
+var actors = []string{
+	"/registry/apiextensions.k8s.io/", "/registry/apiregistration.k8s.io/",
+	"/registry/clusterrolebindings/", "/registry/clusterroles/", "/registry/cronjobs/",
+	"/registry/horizontalpodautoscalers/", "/registry/mutatingadmissionpolicies/",
+	"/registry/mutatingadmissionpolicybindings/", "/registry/mutatingwebhookconfigurations/",
+	"/registry/namespaces/", "/registry/rolebindings/", "/registry/roles/", "/registry/serviceaccounts/",
+	"/registry/validatingadmissionpolicies/", "/registry/validatingadmissionpolicybindings/",
+	"/registry/validatingwebhookconfigurations/",
 }
 
-const lastRank = 3
-
-func rankOf(key string) int {
-	rank := slices.IndexFunc(ranks, func(prefixes []string) bool {
-		return slices.ContainsFunc(prefixes, func(prefix string) bool { return strings.HasPrefix(key, prefix) })
-	})
-	if rank < 0 {
-		return lastRank
-	}
-	return rank
+func isActor(key string) bool {
+	return slices.ContainsFunc(actors, func(prefix string) bool { return strings.HasPrefix(key, prefix) })
 }

@@ -19,6 +19,8 @@ type difference struct {
 	// statuses are puts that change nothing but a status, which controllers
 	// bring up to date themselves.
 	statuses []put
+	// events tell of what is no more.
+	events []string
 	// restarted are the keys of saved pods that have to start once more.
 	restarted []string
 	// gone are the UIDs, on the nodes, of pods that end.
@@ -93,7 +95,7 @@ func (t *target) compareCurrent(d *difference, key string, kv *mvccpb.KeyValue) 
 	case untouched:
 		return nil
 	case dropped:
-		d.deletes = append(d.deletes, key)
+		d.events = append(d.events, key)
 		return nil
 	case loose:
 		if !wasSaved {
@@ -230,23 +232,32 @@ func wasReady(value []byte) bool {
 	return decode(value, pod) == nil && isReady(pod)
 }
 
-// apply writes a difference: deletions rank by rank, then everything else.
+// apply writes a difference in the order in which nobody undoes it meanwhile:
+// first goes that through which others act, then the rest comes back, so that
+// controllers want what is saved, and then goes what they no longer want.
 func (d *difference) apply(ctx context.Context, s store) error {
-	byRank := make([][]clientv3.Op, lastRank+1)
+	var first, last, puts []clientv3.Op
 	for _, key := range d.deletes {
-		rank := rankOf(key)
-		byRank[rank] = append(byRank[rank], clientv3.OpDelete(key))
+		if isActor(key) || d.isReplaced(key) {
+			first = append(first, clientv3.OpDelete(key))
+		} else {
+			last = append(last, clientv3.OpDelete(key))
+		}
 	}
-	puts := make([]clientv3.Op, len(d.puts))
-	for i, p := range d.puts {
-		puts[i] = p.operation()
+	for _, p := range d.puts {
+		puts = append(puts, p.operation())
 	}
-	for _, operations := range append(byRank, puts) {
+	for _, operations := range [][]clientv3.Op{first, puts, last} {
 		if err := s.write(ctx, operations); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// isReplaced tells a key that another object is written to.
+func (d *difference) isReplaced(key string) bool {
+	return slices.ContainsFunc(d.puts, func(p put) bool { return p.key == key })
 }
 
 func (p put) operation() clientv3.Op {

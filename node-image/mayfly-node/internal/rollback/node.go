@@ -5,28 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
-
-	containerd "github.com/containerd/containerd/v2/client"
-	"github.com/containerd/containerd/v2/pkg/namespaces"
-	"github.com/containerd/errdefs"
-)
-
-const (
-	runtimeSocket    = "/run/containerd/containerd.sock"
-	runtimeNamespace = "k8s.io"
-	// Labels that containerd's CRI plugin gives to containers.
-	podUIDLabel   = "io.kubernetes.pod.uid"
-	kindLabel     = "io.cri-containerd.kind"
-	sandboxKind   = "sandbox"
-	lookAgain     = 20 * time.Millisecond
-	patienceForIt = 5 * time.Second
 )
 
 // nodeRequest is what `rollback-node` reads from standard input; see written.
@@ -49,7 +34,10 @@ type nodeAnswer struct {
 	Volumes []string `json:"volumes"`
 	// Pending is what has not come about in time.
 	Pending []string `json:"pending"`
-	TookMs  int64    `json:"tookMs"`
+	// GoneMs is how long it took until only sandboxes were left, without a
+	// container in them; TookMs until those were taken down as well.
+	GoneMs int64 `json:"goneMs"`
+	TookMs int64 `json:"tookMs"`
 }
 
 // RunNode ends what runs on this node without an object in the API, without a
@@ -62,17 +50,21 @@ func RunNode(ctx context.Context, _ []string) error {
 	}
 	ctx, stop := context.WithTimeout(ctx, time.Duration(request.TimeoutMs)*time.Millisecond)
 	defer stop()
-	files, err := restoreNode(ctx, request.Dir)
+	files, err := restoreFiles(request.Dir)
 	if err != nil {
 		return err
 	}
-	answer := nodeAnswer{Files: orEmpty(files), Pending: []string{}}
-	answer.Ended, err = endPods(ctx, request)
-	switch {
-	case ctx.Err() != nil:
-		answer.Pending = append(answer.Pending, "pods of the old state still have processes")
-	case err != nil:
+	if err := startServices(ctx, files); err != nil {
 		return err
+	}
+	answer := nodeAnswer{Files: orEmpty(files), Pending: []string{}}
+	end, err := endPods(ctx, request)
+	if err != nil {
+		return err
+	}
+	answer.Ended, answer.GoneMs = len(end.pods), end.gone.Sub(start).Milliseconds()
+	for _, process := range end.left {
+		answer.Pending = append(answer.Pending, fmt.Sprintf("process %d of pod %s has not ended", process.id, process.pod))
 	}
 	answer.Volumes, err = removeVolumes(localPathDir, request.Volumes)
 	if err != nil {
@@ -82,105 +74,63 @@ func RunNode(ctx context.Context, _ []string) error {
 	return json.NewEncoder(os.Stdout).Encode(answer)
 }
 
-// restoreNode puts this node's files back and starts what has to run on it.
-func restoreNode(ctx context.Context, dir string) (files []string, err error) {
-	files, err = restoreFiles(dir)
-	if err != nil {
-		return files, err
-	}
+// startServices starts what has to run on a node, anew where its files changed.
+// On a node that was just switched on it waits until that can be asked for.
+func startServices(ctx context.Context, changed []string) error {
+	services := []string{"containerd", "kubelet"}
 	verb := "start"
-	if slices.ContainsFunc(files, func(path string) bool { return slices.Contains(kubeletFiles, path) }) {
+	if slices.ContainsFunc(changed, func(path string) bool { return slices.Contains(kubeletFiles, path) }) {
 		verb = "restart"
 	}
-	if verb == "start" && exec.CommandContext(ctx, "systemctl", "is-active", "--quiet", "containerd", "kubelet").Run() == nil {
-		return files, nil
+	if verb == "start" && areActive(ctx, services) {
+		return nil
 	}
-	command := exec.CommandContext(ctx, "systemctl", verb, "containerd", "kubelet")
-	if output, err := command.CombinedOutput(); err != nil {
-		return files, fmt.Errorf("%s: %w: %s", strings.Join(command.Args, " "), err, output)
-	}
-	return files, nil
-}
-
-// process is a container's, or that which holds a pod's sandbox.
-type process struct {
-	task    containerd.Task
-	pod     string
-	sandbox bool
-}
-
-// endPods kills the containers of condemned pods, and waits until the kubelet
-// has taken their sandboxes down; where it does not, they are killed as well.
-func endPods(ctx context.Context, request nodeRequest) (int, error) {
-	client, err := containerd.New(runtimeSocket)
-	if err != nil {
-		return 0, fmt.Errorf("containerd does not answer on %s: %w", runtimeSocket, err)
-	}
-	defer client.Close()
-	ctx = namespaces.WithNamespace(ctx, runtimeNamespace)
-	ended := map[string]bool{}
-	start := time.Now()
 	for {
-		processes, err := condemned(ctx, client, request)
-		if err != nil {
-			return len(ended), err
+		err := systemctl(ctx, append([]string{verb}, services...))
+		if err == nil {
+			err = kubeletHealth(ctx)
 		}
-		if len(processes) == 0 {
-			return len(ended), nil
-		}
-		for _, p := range processes {
-			ended[p.pod] = true
-			if p.sandbox && time.Since(start) < patienceForIt {
-				continue
-			}
-			if err := p.task.Kill(ctx, syscall.SIGKILL, containerd.WithKillAll); err != nil && !errdefs.IsNotFound(err) {
-				return len(ended), fmt.Errorf("kill a container of pod %s: %w", p.pod, err)
-			}
+		if err == nil {
+			return nil
 		}
 		select {
 		case <-ctx.Done():
-			return len(ended), ctx.Err()
+			return err
 		case <-time.After(lookAgain):
 		}
 	}
 }
 
-// condemned are the processes of pods that are gone, and of those that nobody
-// knows although they are older than the roll-back.
-func condemned(ctx context.Context, client *containerd.Client, request nodeRequest) ([]process, error) {
-	containers, err := client.Containers(ctx, fmt.Sprintf("labels.%q", podUIDLabel))
+func areActive(ctx context.Context, services []string) bool {
+	arguments := append([]string{"show", "--property=ActiveState", "--value"}, services...)
+	output, err := exec.CommandContext(ctx, "systemctl", arguments...).Output()
+	states := strings.Fields(string(output))
+	return err == nil && len(states) == len(services) && !slices.ContainsFunc(states, func(state string) bool { return state != "active" })
+}
+
+func systemctl(ctx context.Context, arguments []string) error {
+	command := exec.CommandContext(ctx, "systemctl", arguments...)
+	if output, err := command.CombinedOutput(); err != nil {
+		return fmt.Errorf("%s: %w: %s", strings.Join(command.Args, " "), err, output)
+	}
+	return nil
+}
+
+// kubeletHealth is nil once the kubelet looks after its pods.
+func kubeletHealth(ctx context.Context) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://localhost:10248/healthz", nil)
 	if err != nil {
-		return nil, fmt.Errorf("list containers: %w", err)
+		return err
 	}
-	before := time.UnixMilli(request.BeforeMs)
-	var found []process
-	for _, container := range containers {
-		info, err := container.Info(ctx, containerd.WithoutRefreshedMetadata)
-		if err != nil {
-			return nil, err
-		}
-		pod := info.Labels[podUIDLabel]
-		unknown := !slices.Contains(request.Wanted, pod) && info.CreatedAt.Before(before)
-		if !unknown && !slices.Contains(request.Gone, pod) {
-			continue
-		}
-		task, err := container.Task(ctx, nil)
-		if errdefs.IsNotFound(err) {
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		status, err := task.Status(ctx)
-		if errdefs.IsNotFound(err) || err == nil && status.Status == containerd.Stopped {
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		found = append(found, process{task, pod, info.Labels[kindLabel] == sandboxKind})
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return err
 	}
-	return found, nil
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("the kubelet says %s", response.Status)
+	}
+	return nil
 }
 
 // removeVolumes removes the folders of local volumes, except those to keep.
