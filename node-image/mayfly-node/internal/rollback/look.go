@@ -38,57 +38,74 @@ type put struct {
 
 func (d *difference) isEmpty() bool { return len(d.deletes) == 0 && len(d.puts) == 0 }
 
-// look compares etcd with the target. A pod that can't go on gets another UID in the target.
+// look compares etcd with the target. A pod that can't go on gets another UID in
+// the target. Pods come first, for what refers to one is to refer to it then.
 func (t *target) look(ctx context.Context, s store) (*difference, error) {
 	keys, err := s.revisions(ctx)
 	if err != nil {
 		return nil, err
 	}
-	current, err := s.values(ctx, t.telling(keys))
+	d := &difference{}
+	running, err := s.values(ctx, t.telling(keys, spliced))
 	if err != nil {
 		return nil, err
 	}
-	d := &difference{}
-	for key := range keys {
-		if err := t.compareCurrent(d, key, current[key]); err != nil {
-			return nil, fmt.Errorf("%s: %w", key, err)
-		}
+	if err := t.compareAll(d, keys, running, isSpliced); err != nil {
+		return nil, err
 	}
-	for key, entry := range t.state {
-		if _, present := keys[key]; present || careOf(key) == loose {
-			continue
-		}
-		if err := t.bringBack(d, key, entry); err != nil {
-			return nil, err
-		}
+	others, err := s.values(ctx, t.telling(keys, exact, derived))
+	if err != nil {
+		return nil, err
 	}
-	t.judge(d, current)
+	if err := t.compareAll(d, keys, others, func(key string) bool { return !isSpliced(key) }); err != nil {
+		return nil, err
+	}
+	t.judge(d, running)
 	return d, nil
 }
 
 // telling are the keys whose values are needed for the comparison.
-func (t *target) telling(keys map[string]*mvccpb.KeyValue) []string {
+func (t *target) telling(keys map[string]*mvccpb.KeyValue, among ...care) []string {
 	var telling []string
 	for key, kv := range keys {
+		care := careOf(key)
+		if !slices.Contains(among, care) {
+			continue
+		}
 		saved, wasSaved := t.state[key]
 		changed := wasSaved && saved.Revision != kv.ModRevision
-		switch careOf(key) {
-		case spliced:
+		if changed || care == spliced || care == derived && !wasSaved {
 			telling = append(telling, key)
-		case exact:
-			if changed {
-				telling = append(telling, key)
-			}
-		case derived:
-			if changed || !wasSaved {
-				telling = append(telling, key)
-			}
 		}
 	}
 	return telling
 }
 
-// compareCurrent decides about a key that etcd has.
+func isSpliced(key string) bool { return careOf(key) == spliced }
+
+// compareAll compares those keys, of etcd and of the target.
+func (t *target) compareAll(d *difference, keys, current map[string]*mvccpb.KeyValue, these func(string) bool) error {
+	for key := range keys {
+		if !these(key) {
+			continue
+		}
+		if err := t.compareCurrent(d, key, current[key]); err != nil {
+			return fmt.Errorf("%s: %w", key, err)
+		}
+	}
+	for key := range t.state {
+		if _, present := keys[key]; present || !these(key) || careOf(key) == loose {
+			continue
+		}
+		if err := t.bringBack(d, key); err != nil {
+			return fmt.Errorf("%s: %w", key, err)
+		}
+	}
+	return nil
+}
+
+// compareCurrent decides about a key that etcd has; the value is there when it
+// tells anything and is still there.
 func (t *target) compareCurrent(d *difference, key string, kv *mvccpb.KeyValue) error {
 	saved, wasSaved := t.state[key]
 	switch careOf(key) {
@@ -108,7 +125,7 @@ func (t *target) compareCurrent(d *difference, key string, kv *mvccpb.KeyValue) 
 		}
 	case spliced:
 		if kv == nil {
-			return nil // gone since the keys were read; the next look tells
+			return nil
 		}
 		if strings.HasPrefix(key, podPrefix) {
 			return t.comparePod(d, key, kv)
@@ -164,7 +181,7 @@ func (t *target) comparePod(d *difference, key string, kv *mvccpb.KeyValue) erro
 	case !survives(saved, current):
 		d.gone = append(d.gone, runtimeUID(current))
 		d.deletes = append(d.deletes, key)
-		return t.bringBack(d, key, t.state[key])
+		return t.bringBack(d, key)
 	default:
 		value, err := podAsSaved(t.state[key].Value, kv.Value)
 		if value != nil {
@@ -189,7 +206,8 @@ func (t *target) compareNode(d *difference, key string, kv *mvccpb.KeyValue) err
 }
 
 // bringBack writes a saved object that is missing.
-func (t *target) bringBack(d *difference, key string, entry savedEntry) error {
+func (t *target) bringBack(d *difference, key string) error {
+	entry := t.state[key]
 	if careOf(key) == derived && t.isLookedAfter(key, entry.Value) {
 		return nil // its controller makes a new one
 	}

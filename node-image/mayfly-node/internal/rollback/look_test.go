@@ -1,0 +1,172 @@
+package rollback
+
+import (
+	"maps"
+	"net/url"
+	"slices"
+	"testing"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.etcd.io/etcd/server/v3/embed"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// startEtcd starts an etcd of its own for a test.
+func startEtcd(t *testing.T) store {
+	t.Helper()
+	config := embed.NewConfig()
+	config.Dir, config.LogLevel, config.UnsafeNoFsync = t.TempDir(), "error", true
+	anyPort := []url.URL{{Scheme: "http", Host: "127.0.0.1:0"}}
+	config.ListenClientUrls, config.AdvertiseClientUrls = anyPort, anyPort
+	config.ListenPeerUrls, config.AdvertisePeerUrls = anyPort, anyPort
+	config.InitialCluster = config.InitialClusterFromName(config.Name)
+	etcd, err := embed.StartEtcd(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(etcd.Close)
+	select {
+	case <-etcd.Server.ReadyNotify():
+	case <-time.After(20 * time.Second):
+		t.Fatal("etcd is not ready after 20 s")
+	}
+	client, err := clientv3.New(clientv3.Config{Endpoints: []string{etcd.Clients[0].Addr().String()}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { client.Close() })
+	return store{client}
+}
+
+func (s store) set(t *testing.T, keys map[string][]byte) {
+	t.Helper()
+	for key, value := range keys {
+		if _, err := s.client.Put(t.Context(), key, string(value)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func (s store) get(t *testing.T) map[string][]byte {
+	t.Helper()
+	response, err := s.client.Get(t.Context(), root, clientv3.WithPrefix())
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys := map[string][]byte{}
+	for _, kv := range response.Kvs {
+		keys[string(kv.Key)] = kv.Value
+	}
+	return keys
+}
+
+// save takes the state, through a file as a snapshot does.
+func (s store) save(t *testing.T) *target {
+	t.Helper()
+	dir := t.TempDir()
+	state, _, err := s.take(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := writeState(dir, state); err != nil {
+		t.Fatal(err)
+	}
+	target, err := readTarget(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return target
+}
+
+func configMap(t *testing.T, name, uid, value string) []byte {
+	return storedAs(t, "ConfigMap", &corev1.ConfigMap{
+		ObjectMeta: metav1.ObjectMeta{Name: name, UID: types.UID(uid)}, Data: map[string]string{"k": value},
+	})
+}
+
+func TestWritesTheDifferenceAndNothingElse(t *testing.T) {
+	etcd := startEtcd(t)
+	same, changed, deleted, replaced := configMap(t, "a", uid, "1"), configMap(t, "b", uid, "1"), configMap(t, "c", uid, "1"), configMap(t, "d", uid, "1")
+	saved := map[string][]byte{
+		"/registry/configmaps/default/same": same, "/registry/configmaps/default/changed": changed,
+		"/registry/configmaps/default/deleted": deleted, "/registry/configmaps/default/replaced": replaced,
+		"/registry/leases/kube-node-lease/n": []byte("1"), "/registry/leases/default/operator": []byte("1"),
+	}
+	etcd.set(t, saved)
+	target := etcd.save(t)
+	etcd.set(t, map[string][]byte{
+		"/registry/configmaps/default/changed": configMap(t, "b", uid, "2"), "/registry/configmaps/default/new": []byte("x"),
+		"/registry/configmaps/default/replaced": configMap(t, "d", freshUID, "1"), "/registry/events/default/e": []byte("e"),
+		"/registry/leases/kube-node-lease/n": []byte("2"), "/registry/leases/default/operator": []byte("2"),
+		"/registry/leases/default/new": []byte("x"), "/registry/masterleases/1": []byte("x"),
+	})
+	if _, err := etcd.client.Delete(t.Context(), "/registry/configmaps/default/deleted"); err != nil {
+		t.Fatal(err)
+	}
+	d, err := target.writeOnce(t.Context(), etcd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// What is there of another UID goes before its namesake comes back.
+	wantDeleted := []string{"/registry/configmaps/default/new", "/registry/configmaps/default/replaced", "/registry/leases/default/new"}
+	if got := slices.Sorted(slices.Values(d.deletes)); !slices.Equal(got, wantDeleted) {
+		t.Errorf("deleted %v", got)
+	}
+	want := maps.Clone(saved)
+	want["/registry/leases/kube-node-lease/n"], want["/registry/leases/default/operator"] = []byte("2"), []byte("2")
+	want["/registry/masterleases/1"], want["/registry/events/default/e"] = []byte("x"), []byte("e")
+	got := etcd.get(t)
+	for key, value := range want {
+		if string(got[key]) != string(value) {
+			t.Errorf("%s is %q, not %q", key, got[key], value)
+		}
+		delete(got, key)
+	}
+	if len(got) > 0 {
+		t.Errorf("left over: %v", slices.Collect(maps.Keys(got)))
+	}
+	again, err := target.look(t.Context(), etcd)
+	if err != nil || !again.isEmpty() {
+		t.Errorf("still differs: %v, %v", again, err)
+	}
+}
+
+func TestDeletedPodComesBackUnderAnotherUID(t *testing.T) {
+	etcd := startEtcd(t)
+	const key, owned = "/registry/pods/default/web", "/registry/configmaps/default/owned"
+	dependent := storedAs(t, "ConfigMap", &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{
+		Name: "owned", UID: "3", OwnerReferences: []metav1.OwnerReference{{Kind: "Pod", Name: "web", UID: uid}},
+	}})
+	etcd.set(t, map[string][]byte{key: storedAs(t, "Pod", runningPod()), owned: dependent})
+	target := etcd.save(t)
+	if _, err := etcd.client.Delete(t.Context(), key); err != nil {
+		t.Fatal(err)
+	}
+	d, err := target.writeOnce(t.Context(), etcd)
+	if err != nil || !slices.Equal(d.restarted, []string{key}) {
+		t.Fatalf("restarted %v, %v", d.restarted, err)
+	}
+	pod := readAs(t, etcd.get(t)[key], &corev1.Pod{})
+	if pod.UID == uid || pod.Status.Phase != corev1.PodPending {
+		t.Errorf("the kubelet would take it for the one that ended: %v", pod)
+	}
+	if !slices.Equal(target.wanted(), []string{string(pod.UID)}) {
+		t.Errorf("nodes are told to keep %v", target.wanted())
+	}
+	// A later roll-back knows it again.
+	reread, err := readTarget(target.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err = reread.look(t.Context(), etcd)
+	if err != nil || !d.isEmpty() || len(d.unready) != 1 {
+		t.Errorf("differs: %v, %v", d, err)
+	}
+	metadata, err := metadataOf(etcd.get(t)[owned])
+	if err != nil || metadata.OwnerReferences[0].UID != pod.UID {
+		t.Errorf("owned by %v, %v", metadata.OwnerReferences, err)
+	}
+}

@@ -1,0 +1,77 @@
+import { describe, expect, test } from 'vitest'
+import { comparable, differences } from '../../src/snapshot/capture.ts'
+
+const object = (kind: string, metadata: object, more: object = {}) =>
+  comparable({ apiVersion: 'v1', kind, metadata: { name: 'x', ...metadata }, ...more })
+
+describe('two looks at the same object are equal, whatever', () => {
+  test('wrote it last, and as which version', () => {
+    const once = object('ConfigMap', { uid: '1', resourceVersion: '7', managedFields: [{ time: 'then' }] })
+    expect(object('ConfigMap', { uid: '1', resourceVersion: '9', managedFields: [{ time: 'now' }] })).toEqual(
+      once,
+    )
+  })
+
+  test('time a condition has', () => {
+    const status = (time: string) => ({
+      status: {
+        replicas: 2,
+        observedGeneration: 3,
+        conditions: [{ type: 'Available', status: 'True', lastUpdateTime: time }],
+      },
+    })
+    expect(object('Deployment', { uid: '1' }, status('now'))).toEqual(
+      object('Deployment', { uid: '1' }, status('then')),
+    )
+  })
+
+  test('UID and address a pod has that started once more', () => {
+    const pod = (uid: string, podIP: string) =>
+      object(
+        'Pod',
+        { uid },
+        { status: { phase: 'Running', podIP, conditions: [{ type: 'Ready', status: 'True' }] } },
+      )
+    expect(pod('1', '10.0.0.1')).toEqual(pod('2', '10.0.0.2'))
+  })
+})
+
+describe('they differ when', () => {
+  test('a label, a field, or who it is changed', () => {
+    const once = object('ConfigMap', { uid: '1', labels: { a: '1' } }, { data: { k: 'v' } })
+    expect(object('ConfigMap', { uid: '2', labels: { a: '1' } }, { data: { k: 'v' } })).not.toEqual(once)
+    expect(object('ConfigMap', { uid: '1', labels: { a: '2' } }, { data: { k: 'v' } })).not.toEqual(once)
+    expect(object('ConfigMap', { uid: '1', labels: { a: '1' } }, { data: { k: 'w' } })).not.toEqual(once)
+  })
+
+  test('a pod is no longer Ready, or an endpoint is lost', () => {
+    const pod = (status: string) =>
+      object('Pod', {}, { status: { phase: 'Running', conditions: [{ type: 'Ready', status }] } })
+    expect(pod('True')).not.toEqual(pod('False'))
+    const slice = (ready: boolean) => object('EndpointSlice', {}, { endpoints: [{ conditions: { ready } }] })
+    expect(slice(true)).not.toEqual(slice(false))
+  })
+
+  test('a node has one more resource', () => {
+    const node = (capacity: object) => object('Node', { uid: '1' }, { status: { capacity } })
+    expect(node({ cpu: '1' })).toEqual(node({ cpu: '2' }))
+    expect(node({ cpu: '1' })).not.toEqual(node({ cpu: '1', gpu: '1' }))
+  })
+})
+
+test('differences are told one by one, with both values', () => {
+  const before = new Map<string, unknown>([
+    ['ConfigMap. default/a', { data: { k: 'v' }, metadata: {} }],
+    ['ConfigMap. default/b', {}],
+  ])
+  const after = new Map<string, unknown>([
+    ['ConfigMap. default/a', { data: { k: 'w' }, metadata: {} }],
+    ['ConfigMap. default/c', {}],
+  ])
+  expect(differences(before, after)).toEqual([
+    'ConfigMap. default/b is missing',
+    'ConfigMap. default/c is left over',
+    'ConfigMap. default/a differs: .data.k was "v" and is "w"',
+  ])
+  expect(differences(before, before)).toEqual([])
+})
