@@ -1,6 +1,6 @@
 /** Makes node images of mayfly's own out of those of other projects, such as `kindest/node`. */
 import { randomBytes } from 'node:crypto'
-import { readFile } from 'node:fs/promises'
+import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { nodeImageLabel, nodeImageVersion } from '../boot/index.ts'
 import type { ClusterSpec } from '../config/index.ts'
@@ -110,28 +110,29 @@ function tagPart(image: string): string {
     .slice(0, 100)
 }
 
+const unitDir = '/etc/systemd/system'
+
 /** Files that come with mayfly, below `/files` of the build's context, and the Dockerfile. */
 async function addedFiles(recipeDir: string): Promise<ContainerFile[]> {
-  const units = '/etc/systemd/system'
-  const lateFiles = 'mayfly-late-files.service'
-  const sources = {
-    rootfs: [
-      `${units}/${lateFiles}`,
-      '/etc/systemd/journald.conf.d/mayfly.conf',
-      '/etc/systemd/system.conf.d/mayfly.conf',
-    ],
-    adopted: [`${units}/kubelet.service.d/20-mayfly.conf`],
-  }
-  const read = Object.entries(sources).flatMap(([folder, paths]) =>
-    paths.map(async (path) => ({
-      path: `/files${path}`,
-      content: await readFile(join(recipeDir, folder, path), 'utf8'),
-    })),
-  )
+  const rootfs = join(recipeDir, 'rootfs')
+  const units = (await readdir(join(rootfs, unitDir))).filter((name) => name.startsWith('mayfly-'))
+  const wanted = [
+    ...units.map((unit) => `${unitDir}/${unit}`),
+    '/etc/systemd/journald.conf.d/mayfly.conf',
+    '/etc/systemd/system.conf.d/mayfly.conf',
+  ]
+  const kubelet = `${unitDir}/kubelet.service.d/20-mayfly.conf`
+  const file = async (path: string, from: string) => ({ path, content: await readFile(from, 'utf8') })
   return [
-    { path: '/Dockerfile', content: await readFile(join(recipeDir, 'adopted/Dockerfile'), 'utf8') },
-    ...(await Promise.all(read)),
-    { path: `/files${units}/multi-user.target.wants/${lateFiles}`, linkTo: `../${lateFiles}` },
+    ...(await Promise.all([
+      file('/Dockerfile', join(recipeDir, 'adopted/Dockerfile')),
+      file(`/files${kubelet}`, join(recipeDir, 'adopted', kubelet)),
+      ...wanted.map((path) => file(`/files${path}`, join(rootfs, path))),
+    ])),
+    ...units.map((unit) => ({
+      path: `/files${unitDir}/multi-user.target.wants/${unit}`,
+      linkTo: `../${unit}`,
+    })),
   ]
 }
 
