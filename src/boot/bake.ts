@@ -9,7 +9,7 @@ import {
   putFiles,
   startContainer,
 } from '../engine/index.ts'
-import type { Kube } from '../kube/index.ts'
+import { type Kube, list, waitAvailable } from '../kube/index.ts'
 import { deleteCluster, ownership } from '../reaper/index.ts'
 import { until, type WaitLimits } from '../wait.ts'
 import { installAddons } from './addons.ts'
@@ -105,6 +105,7 @@ async function bake(
     await installAddons(engine, plan, planned, kube)
     await untaint(kube, container.name)
     await waitForPodsAndNodes(kube, plan, limits)
+    await waitForRollouts(kube, plan, limits)
     return await saveSnapshot(engine, plan, planned, kube, { fingerprint, kubernetes: image.kubernetes, dir })
   } finally {
     await deleteCluster(engine, name)
@@ -133,6 +134,13 @@ async function initWithKubeadm(
   await putFiles(engine, container, [config])
   const init = ['kubeadm', 'init', '--config=/kind/kubeadm.conf', '--skip-token-print']
   await execOrThrow(engine, container, init, { timeoutMs, signal })
+}
+
+/** What was changed since kubeadm made it is rolled out: pods as they were before would be saved beside the new ones. */
+async function waitForRollouts(kube: Kube, { spec }: ClusterPlan, limits: WaitLimits): Promise<void> {
+  // Without a network no pod but those of the host's gets far.
+  if (spec.networking.disableDefaultCNI) return
+  await waitAvailable(kube, await list(kube, { apiVersion: 'apps/v1', kind: 'Deployment' }), limits)
 }
 
 /** The only node of a cluster runs pods as well. */

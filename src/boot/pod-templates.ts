@@ -23,7 +23,8 @@ type Pod = KubeObject & {
  * its pods in place waits neither for controllers to create nor for the scheduler to place them.
  */
 export function podTemplates(pods: readonly KubeObject[]): { template: PodTemplate; text: string }[] {
-  const byOwner = Map.groupBy(pods as Pod[], ({ metadata }) => {
+  const staying = (pods as Pod[]).filter(({ metadata }) => metadata.deletionTimestamp === undefined)
+  const byOwner = Map.groupBy(staying, ({ metadata }) => {
     const owner = metadata.ownerReferences?.[0]
     return owner && owner.kind !== 'Node' ? `${owner.kind}/${metadata.namespace}/${owner.name}` : ''
   })
