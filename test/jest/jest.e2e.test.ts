@@ -42,7 +42,7 @@ test('Jest: tests get a cluster, failures explain themselves', async () => {
       })`,
   })
 
-  const { all, exitCode } = await project.run(['--workers=2'])
+  const { all, exitCode } = await project.run(['--maxWorkers=2'])
 
   expect(all).toMatch(/Tests: +2 failed, 2 passed, 4 total/)
   expect(exitCode).toBe(1)
@@ -63,4 +63,43 @@ test('Jest: a cluster that cannot be made fails the run with the reason, and run
   expect(exitCode).toBe(1)
   expect(all).toContain('has no image "no/such-node:1"')
   expect(all).not.toContain('it ran')
+})
+
+test('Jest: files with a cluster of their own find it clean, also after a worker that was killed', async () => {
+  const name = `jest-iso-${process.pid}`
+  const file = (own: string, comment = '') => `${comment}
+    const { cluster, expect, kubeconfig, mayfly, test } = require('mayfly/jest/test')
+    test('finds no traces, and leaves some', async ({ kube, namespace }) => {
+      expect(kubeconfig).toBe(cluster.kubeconfig)
+      expect(mayfly).toMatchObject({ name: cluster.name, isolation: '${comment ? 'cluster' : 'rollback'}' })
+      const { items } = await kube.core.listNamespace()
+      expect(items.filter(({ metadata }) => metadata.name.startsWith('trace-'))).toEqual([])
+      await kube.core.createNamespace({ body: { metadata: { name: 'trace-${own}' } } })
+      await namespace.apply({ apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'a' } })
+      console.log('${own} has ' + cluster.name)
+    })`
+  await using project = await userProject('Jest 30', {
+    'package.json': packageJson({ name, isolation: 'rollback', maxClusters: 2 }),
+    'one.test.js': file('one'),
+    'two.test.js': file('two'),
+    'dies.test.js': `${file('dies')}
+      test('kills its worker', () => { process.kill(process.pid, 'SIGKILL') })`,
+    'fresh.test.js': file('fresh', '/** @mayfly-isolation cluster */'),
+    'misspelt.test.js': '/** @mayfly-isolation fresh */\ntest("a", () => {})',
+  })
+
+  const { all } = await project.run(['--maxWorkers=2'])
+
+  expect(all).toMatch(/Tests: +3 passed, 3 total/)
+  expect(all).toContain('signal=SIGKILL')
+  expect(all).toMatch(/@mayfly-isolation of \S+misspelt\.test\.js is "fresh"/)
+  const clusters = [...all.matchAll(/(\w+) has (jest-iso-[-\d]+)/g)].map(([, own = '', cluster = '']) => [
+    own,
+    cluster,
+  ])
+  // What the worker that died had to say died with it.
+  expect(clusters.map(([own]) => own).sort()).toEqual(['fresh', 'one', 'two'])
+  const { fresh, ...others } = Object.fromEntries(clusters)
+  expect(Object.values(others)).not.toContain(fresh)
+  for (const [, cluster = ''] of clusters) expect(await containersOf(cluster)).toEqual([])
 })
