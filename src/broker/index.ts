@@ -4,7 +4,6 @@ export {
   isOwn,
   isolationInSource,
   isolationNamed,
-  isolations,
   type OwnIsolation,
 } from './isolation.ts'
 export type { ExpectedFiles } from './plan.ts'

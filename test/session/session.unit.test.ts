@@ -29,6 +29,20 @@ describe('a plan', () => {
     expect(new Set(keys).size).toBe(keys.length)
   })
 
+  test('is the same whatever files have to themselves: they can share clusters', () => {
+    const keys = [undefined, 'run', 'rollback', 'cluster'] as const
+    const plans = keys.map((isolation) => planSession(isolation ? { isolation } : {}, '/one'))
+    expect(new Set(plans.map(({ key }) => key)).size).toBe(1)
+    expect(plans.map(({ isolation }) => isolation)).toEqual(['namespace', 'run', 'rollback', 'cluster'])
+  })
+
+  test('is refused with an isolation or a bound that is none', () => {
+    expect(() => planSession({ isolation: 'rolback' as 'rollback' }, '/one')).toThrow(
+      'Option `isolation` is "rolback"\n→ Choose one of run, namespace, rollback, cluster',
+    )
+    expect(() => planSession({ maxClusters: 0 }, '/one')).toThrow('Option `maxClusters` is 0')
+  })
+
   test('has paths from the root of the project, and leaves names of images and inline YAML alone', () => {
     const plan = planSession(
       {

@@ -1,0 +1,21 @@
+import { expect, test } from 'vitest'
+import { reasonForOneOnly } from '../../src/session/cluster-limits.ts'
+
+test.each([
+  ['mayfly chooses everything', {}],
+  ['only the cluster is named', { name: 'shop', nodes: ['control-plane', 'worker'] as const }],
+  ['the engine chooses a port', { nodes: [{ extraPortMappings: [{ containerPort: 80 }] }] }],
+])('there can be many clusters where %s', async (_, options) => {
+  expect(await reasonForOneOnly(options as object)).toBeUndefined()
+})
+
+test.each([
+  ['networking.apiServerPort is 7443', { networking: { apiServerPort: 7443 } }],
+  [
+    'port 8080 of the host leads to a node',
+    { nodes: [{ extraPortMappings: [{ containerPort: 80, hostPort: 8080 }] }] },
+  ],
+  ['a node is named gateway', { nodes: ['control-plane', { role: 'worker', name: 'gateway' }] }],
+])('there can be one cluster only because %s', async (reason, options) => {
+  expect(await reasonForOneOnly(options as object)).toBe(reason)
+})
