@@ -9,7 +9,7 @@ export type LoadWay = 'auto' | 'stream' | 'zero-copy'
 export interface Shape {
   controlPlanes?: number
   workers?: number
-  /** Tells clusters apart that are there at the same time. */
+  /** Tells clusters apart that are there at the same time: the cluster is called `mayfly-bench-NAME`. */
   name?: string
 }
 
@@ -67,11 +67,16 @@ export function mayflyTool(image: string): Tool {
 /** The same with everything that a cluster of ours can do. */
 export function createMayfly(
   image: string,
-  { controlPlanes = 1, workers = 0 }: Shape = {},
+  { controlPlanes = 1, workers = 0, name }: Shape = {},
 ): Promise<Cluster> {
   const roles = [
     ...Array<'control-plane'>(controlPlanes).fill('control-plane'),
     ...Array<'worker'>(workers).fill('worker'),
   ]
-  return createCluster({ nodes: roles, image, progress: 'silent' })
+  return createCluster({
+    nodes: roles,
+    image,
+    progress: 'silent',
+    ...(name !== undefined && { name: `mayfly-bench-${name}` }),
+  })
 }
