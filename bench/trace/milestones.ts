@@ -142,7 +142,8 @@ function podLanes({ begun, podLogs, sightings }: Recording, lines: readonly Line
     const serving = logs
       .find((log) => log.pod === pod)
       ?.lines.find(({ text }) => servingLine[container]?.test(text))
-    const ready = sightings.find(({ what, name }) => what === 'Ready' && name === pod)
+    // Pods of kind's control plane are Ready, then not, then again.
+    const ready = sightings.findLast(({ what, name }) => what === 'Ready' && name === pod)
     const readyz = sightings.find(({ what }) => what === 'readyz')
     const bars = consecutive(begun, [
       ['sandbox', sandboxFrom, sandboxMade?.at],

@@ -12,7 +12,7 @@ import { pause, until } from '../../src/wait.ts'
 export interface Sighting {
   at: number
   what: 'container started' | 'readyz' | 'Ready'
-  /** Of a Ready object. */
+  /** Of an object that became Ready; it is told again when that was taken back in between. */
   name?: string
 }
 
@@ -113,12 +113,13 @@ async function watchReady(
   tell: (sighting: Sighting) => void,
   signal: AbortSignal,
 ): Promise<void> {
-  const seen = new Set<string>()
+  const ready = new Set<string>()
   for await (const { items } of watchList(kube, { path }, { signal })) {
     for (const [key, object] of items) {
-      if (seen.has(key) || conditionOf(object, 'Ready')?.status !== 'True') continue
-      seen.add(key)
-      tell({ at: Date.now(), what: 'Ready', name: object.metadata.name ?? '' })
+      const wasReady = ready.delete(key)
+      if (conditionOf(object, 'Ready')?.status !== 'True') continue
+      ready.add(key)
+      if (!wasReady) tell({ at: Date.now(), what: 'Ready', name: object.metadata.name ?? '' })
     }
   }
 }

@@ -21,6 +21,7 @@ const boot = {
     { at: begun + 300, what: 'container started' },
     { at: begun + 2600, what: 'readyz' },
     { at: begun + 3000, what: 'Ready', name: node },
+    { at: begun + 2900, what: 'Ready', name: `kube-apiserver-${node}` }, // and then not
     { at: begun + 3100, what: 'Ready', name: `kube-apiserver-${node}` },
   ],
   cpu: [{ at: begun + 100, busy: 0.5 }],
