@@ -1,5 +1,5 @@
 import type { ContainerSpec, Engine, Privilege } from '../engine/index.ts'
-import { engineStoreMounts } from '../images/index.ts'
+import { engineStoreMounts, sharedLayersMounts } from '../images/index.ts'
 import { type Labels, label } from '../reaper/index.ts'
 import {
   apiServerPort,
@@ -15,6 +15,8 @@ export interface NodeSurroundings {
   privilege: Privilege
   labels: Labels
   network: string
+  /** The volume in which the nodes share layers of images; not for a node that is alone and baked from. */
+  layersVolume?: string
   /** The API server's port on the host; default: the specification's. */
   apiServerHostPort?: number
 }
@@ -35,7 +37,7 @@ const stateFolders = [
 export function nodeContainer(
   plan: ClusterPlan,
   { spec, addresses }: PlannedNode,
-  { engine, privilege, labels, network, apiServerHostPort }: NodeSurroundings,
+  { engine, privilege, labels, network, layersVolume, apiServerHostPort }: NodeSurroundings,
 ): ContainerSpec {
   const { networking, proxy } = plan.spec
   const controlPlane = spec.role === 'control-plane'
@@ -53,6 +55,7 @@ export function nodeContainer(
     mounts: [
       { type: 'bind', source: '/lib/modules', target: '/lib/modules', readOnly: true },
       ...engineStoreMounts(engine).mounts,
+      ...sharedLayersMounts(layersVolume),
       ...spec.extraMounts.map(({ hostPath, containerPath, readOnly, selinuxRelabel, propagation }) => ({
         type: 'bind' as const,
         source: hostPath,

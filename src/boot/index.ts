@@ -1,5 +1,6 @@
 /** Turns a ClusterSpec into a running cluster. */
 import type { ClusterSpec } from '../config/index.ts'
+import { createLayersVolume } from '../images/index.ts'
 import type { Kube } from '../kube/index.ts'
 import { type ClusterAuthorities, createAuthorities } from '../pki/index.ts'
 import { waitError } from '../wait.ts'
@@ -57,13 +58,15 @@ export async function bootCluster(spec: ClusterSpec, options: BootOptions): Prom
   const privilege = await progress.step('Check the host', () => checkHost(spec, options))
   assertWanted(signal)
   // The network comes first of all that is made: of several that want one name, its maker has it.
-  const [authorities, { network, subnets }] = await progress.step('Prepare keys and network', () =>
-    Promise.all([createAuthorities(), claimNetwork(engine, spec, options.labels)]),
+  const [authorities, { network, subnets, layersVolume }] = await progress.step(
+    'Prepare keys and network',
+    () => Promise.all([createAuthorities(), claimName(spec, options)]),
   )
   const snapshot = await baseSnapshot(spec, image, privilege, options)
   assertWanted(signal)
   const plan = planCluster(spec, subnets)
-  const surroundings: NodeSurroundings = { engine, privilege, labels: options.labels, network: network.name }
+  const { labels } = options
+  const surroundings: NodeSurroundings = { engine, privilege, labels, network: network.name, layersVolume }
   const count = spec.nodes.length === 1 ? 'the node' : `${spec.nodes.length} nodes`
   await progress.step(`Start ${count}`, () => startNodes(plan, snapshot, authorities, surroundings))
   const { kube, kubeconfig } = await beside(
@@ -76,6 +79,12 @@ export async function bootCluster(spec: ClusterSpec, options: BootOptions): Prom
     options,
   )
   return { plan, kubeconfig, kube, authorities, snapshot }
+}
+
+/** Makes what bears the cluster's name, and with it takes the name. */
+async function claimName(spec: ClusterSpec, { engine, labels }: BootOptions) {
+  const claimed = await claimNetwork(engine, spec, labels)
+  return { ...claimed, layersVolume: await createLayersVolume(engine, spec.name, labels) }
 }
 
 /** Waits for a cluster whose containers run. */

@@ -7,6 +7,7 @@ import {
   removeContainer,
   startContainer,
 } from '../engine/index.ts'
+import { layersVolume } from '../images/index.ts'
 import type { Kube } from '../kube/index.ts'
 import type { ClusterAuthorities } from '../pki/index.ts'
 import { type Labels, label } from '../reaper/index.ts'
@@ -52,6 +53,7 @@ export async function joinWorker(
     privilege,
     labels: { ...labels, [label.role]: spec.role },
     network,
+    layersVolume: layersVolume(plan.spec.name),
   })
   try {
     // Before the node is there, so that it gets the pod subnet that it was told and no other.

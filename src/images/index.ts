@@ -1,18 +1,21 @@
 /** The images room: gets the images under test onto every node. */
-import { type Engine, saveImages } from '../engine/index.ts'
+import type { Engine } from '../engine/index.ts'
 import { MayflyError } from '../errors.ts'
-import { type Labels, label } from '../reaper/index.ts'
-import { openArchive } from './archive.ts'
-import { engineStoreMounts, holdImage } from './engine-store.ts'
-import { askPresence, type ImageNode, loadFailed, type NodeView, registerImages, viewNode } from './nodes.ts'
-import { type ImageSource, resolveSources, type WantedImage } from './sources.ts'
-import { type Recipient, streamImages } from './stream.ts'
+import { deliverImages } from './deliver.ts'
+import { holdImages, linkImages, whyNotLinked } from './link.ts'
+import { askPresence, type ImageNode, loadFailed, type NodeView, viewNode } from './nodes.ts'
+import type { Recipient } from './receiver.ts'
+import { type LoadedImage, type LoadProgress, reportOn } from './report.ts'
+import { type ImageSource, resolveSources } from './sources.ts'
 
 export type { ImageBuild } from './build.ts'
-export { engineStoreMounts, type Hold, holdRole } from './engine-store.ts'
+export { engineStoreMounts } from './engine-store.ts'
+export { holdRole } from './hold.ts'
 export type { ImageNode } from './nodes.ts'
 export { explainPullPolicy } from './pull-policy.ts'
 export { nodeReference } from './reference.ts'
+export type { LoadedImage, NodeLoad } from './report.ts'
+export { createLayersVolume, layersVolume, sharedLayersMounts } from './shared-layers.ts'
 export type { ImageArchive, ImageSource } from './sources.ts'
 
 /** How images get onto nodes; `auto` is zero-copy where it can be, else by stream. */
@@ -25,23 +28,6 @@ export interface LoadOptions {
   onProgress?: ((bytes: number) => void) | undefined
   /** Default `auto`. */
   strategy?: LoadStrategy | undefined
-}
-
-/** What a node did about an image: it had it, it was streamed there, or it links to the engine's own layers. */
-export type NodeLoad = 'present' | 'loaded' | 'zero-copy'
-
-/** What became of one image. */
-export interface LoadedImage {
-  /** The sources that it came from, as they were written. */
-  label: string
-  /** The names under which nodes have it, in full: `docker.io/library/app:dev`. */
-  names: string[]
-  /** Node name → what it did. */
-  nodes: Record<string, NodeLoad>
-  /** Bytes of layers that were streamed for it; a layer of several images counts for each. */
-  bytes: number
-  /** One line for the log: which path was used, and why not a faster one. */
-  summary: string
 }
 
 /** What {@link loadImages} did. */
@@ -71,132 +57,68 @@ export async function loadImages(
   const started = performance.now()
   if (sources.length === 0 || nodes.length === 0) return { images: [], bytes: 0, ms: 0 }
   const failures = new Map<string, MayflyError>()
-  const [images, views] = await Promise.all([
+  const [wanted, views] = await Promise.all([
     resolveSources(engine, sources, signal),
     eachNode(nodes, failures, (node) => viewNode(engine, node, signal)),
   ])
-  const progress = new Map(images.map((image) => [image, new Map<string, NodeLoad>()]))
-  const reasons = new Map(images.map((image) => [image, whyStream(engine, image, strategy)]))
-
-  const linkedImages: LinkedImages = { progress, reasons, holds: new Map() }
-  const linkable = images.filter((image) => !reasons.get(image))
-  const asked = await eachNode(views, failures, async (view) => {
-    const linked = view.seesEngineStore ? await linkImages(engine, view, linkable, linkedImages, signal) : []
-    const rest = images.filter((image) => !linked.includes(image))
-    if (rest.length === 0) return undefined
-    const presence = await askPresence(engine, view, rest, signal)
-    for (const [at, image] of rest.entries()) {
-      if (presence.present[at]) progress.get(image)?.set(view.name, 'present')
-    }
-    const missing = rest.filter((_, at) => !presence.present[at])
-    for (const image of missing) {
-      if (!reasons.get(image)) reasons.set(image, `node "${view.name}" does not see the engine's store`)
-    }
-    return { node: view, presence, images: missing }
+  const images: LoadProgress = new Map(
+    wanted.map((image) => {
+      const reason = strategy === 'stream' ? 'asked for' : whyNotLinked(engine, image)
+      return [image, { nodes: new Map(), reason }]
+    }),
+  )
+  const sharing = views.find(({ seesEngineStore }) => seesEngineStore)
+  const holds = sharing ? await holdImages(engine, images, sharing, signal) : []
+  const recipients = await eachNode(views, failures, async (view) => {
+    await linkImages(engine, view, images, signal)
+    return askForRest(engine, view, images, signal)
   })
-  const recipients = asked.filter((recipient) => recipient !== undefined && recipient.images.length > 0)
-  if (strategy === 'zero-copy' && recipients.length > 0) {
-    throw new MayflyError(
-      'IMAGE_LOAD_FAILED',
-      `Can't load ${recipients[0]?.images[0]?.label} without a copy: ${reasons.get(recipients[0]?.images[0] as WantedImage)}`,
-    )
+  const lacking = recipients.filter(({ images }) => images.length > 0)
+  if (strategy === 'zero-copy') assertLinked(lacking, images)
+  const { sent, failures: undelivered } = await deliverImages(engine, lacking, { signal, onProgress })
+  for (const [node, failure] of undelivered) if (!failures.has(node)) failures.set(node, failure)
+  for (const { node, images: brought } of lacking) {
+    for (const image of brought) images.get(image)?.nodes.set(node.name, 'loaded')
   }
-
-  const sent = new Map<string, number>()
-  let streamed = 0
-  for (const batch of batches(recipients as Recipient[])) {
-    const platform = batch.images[0]?.platform ?? ''
-    const source = batch.file
-      ? openArchive(batch.file)
-      : await saveImages(
-          engine,
-          batch.images.map(({ from }) => (from.kind === 'engine' ? from.reference : from.file)),
-          { platform, signal },
-        )
-    const result = await streamImages(engine, {
-      name: batch.file ?? engine.describe(),
-      source,
-      platform,
-      recipients: batch.recipients,
-      signal,
-      onProgress: (bytes) => {
-        streamed += bytes
-        onProgress?.(streamed)
-      },
-    })
-    for (const [diffID, bytes] of result.sent) sent.set(diffID, bytes)
-    for (const [node, failure] of result.failures) if (!failures.has(node)) failures.set(node, failure)
-    for (const { node, images } of batch.recipients) {
-      if (result.failures.has(node.name)) continue
-      for (const image of images) progress.get(image)?.set(node.name, 'loaded')
-    }
-  }
+  const unheld = new Map(
+    await Promise.all(
+      holds.map(
+        async ({ image, settled }): Promise<[string, string | undefined]> => [image.id, await settled],
+      ),
+    ),
+  )
   if (failures.size > 0) throw summarize(failures, nodes)
   return {
-    images: await Promise.all(
-      images.map(async (image) => {
-        const unheld = await linkedImages.holds.get(image)
-        return reportOn(image, { nodes: progress.get(image), reason: reasons.get(image), sent, unheld })
-      }),
+    images: [...images].map(([image, progress]) =>
+      reportOn(image, progress, { sent, unheld: unheld.get(image.ids[0] ?? '') }),
     ),
     bytes: [...sent.values()].reduce((total, bytes) => total + bytes, 0),
     ms: performance.now() - started,
   }
 }
 
-/** Why an image can't be linked to, whatever the node; `undefined` when it can. */
-function whyStream(engine: Engine, { from }: WantedImage, strategy: LoadStrategy): string | undefined {
-  if (strategy === 'stream') return 'asked for'
-  if (from.kind === 'archive') return 'it comes from an archive'
-  const { why } = engineStoreMounts(engine)
-  if (why) return why
-  return from.graphDriver === 'overlay2' ? undefined : 'the engine does not tell its layer directories'
-}
-
-/** What the nodes share while they link. */
-interface LinkedImages {
-  progress: Map<WantedImage, Map<string, NodeLoad>>
-  reasons: Map<WantedImage, string | undefined>
-  holds: Map<WantedImage, Promise<string | undefined>>
-}
-
-/** Lets one node link to images, and holds those in the engine. Returns the images that the node has now. */
-async function linkImages(
+/** Asks a node for the images that it did not link to. */
+async function askForRest(
   engine: Engine,
-  view: NodeView,
-  images: WantedImage[],
-  { progress, reasons, holds }: LinkedImages,
+  node: NodeView,
+  images: LoadProgress,
   signal: AbortSignal | undefined,
-): Promise<WantedImage[]> {
-  if (images.length === 0) return []
-  for (const image of images) {
-    if (image.from.kind !== 'engine' || holds.has(image)) continue
-    const hold = { labels: ownLabels(view.labels), nodeImageId: view.imageId, signal }
-    holds.set(image, holdImage(engine, image.from, hold))
+): Promise<Recipient> {
+  const rest = [...images].filter(([, { nodes }]) => !nodes.has(node.name))
+  const wanted = rest.map(([image]) => image)
+  const presence = await askPresence(engine, node, wanted, signal)
+  for (const [at, [, progress]] of rest.entries()) {
+    if (presence.present[at]) progress.nodes.set(node.name, 'present')
+    else progress.reason ??= `node "${node.name}" does not see the engine's store`
   }
-  const [registrations] = await Promise.all([
-    registerImages(engine, view, images, signal),
-    ...images.map((image) => holds.get(image)),
-  ])
-  return images.filter((image, at) => {
-    const registration = registrations?.[at]
-    if (registration?.state === 'present') progress.get(image)?.set(view.name, 'present')
-    else if (registration?.state === 'registered') progress.get(image)?.set(view.name, 'zero-copy')
-    else {
-      reasons.set(
-        image,
-        registration?.reason ?? `node "${view.name}" has no mayfly-node that can link to images`,
-      )
-      return false
-    }
-    return true
-  })
+  return { node, presence, images: wanted.filter((_, at) => !presence.present[at]) }
 }
 
-/** The labels that say whose a node is, without what is said of the node image. */
-function ownLabels(labels: Labels): Labels {
-  const own: string[] = Object.values(label)
-  return Object.fromEntries(Object.entries(labels).filter(([name]) => own.includes(name)))
+function assertLinked([first]: readonly Recipient[], images: LoadProgress): void {
+  const [image] = first?.images ?? []
+  if (!image) return
+  const why = images.get(image)?.reason
+  throw new MayflyError('IMAGE_LOAD_FAILED', `Can't load ${image.label} without a copy: ${why}`)
 }
 
 async function eachNode<Node extends ImageNode, Result>(
@@ -219,67 +141,6 @@ async function eachNode<Node extends ImageNode, Result>(
     }),
   )
   return results.flat()
-}
-
-interface Batch {
-  file?: string
-  images: WantedImage[]
-  recipients: Recipient[]
-}
-
-/** What can travel in one stream: an archive, or all of the engine's images for one platform. */
-function batches(recipients: readonly Recipient[]): Batch[] {
-  const found = new Map<string, Batch>()
-  const keyOf = ({ from, platform }: WantedImage) =>
-    from.kind === 'archive' ? from.file : `engine ${platform}`
-  for (const image of new Set(recipients.flatMap(({ images }) => images))) {
-    const batch = found.get(keyOf(image)) ?? {
-      ...(image.from.kind === 'archive' && { file: image.from.file }),
-      images: [],
-      recipients: [],
-    }
-    batch.images.push(image)
-    found.set(keyOf(image), batch)
-  }
-  for (const [key, batch] of found) {
-    batch.recipients = recipients
-      .map((recipient) => ({
-        ...recipient,
-        images: recipient.images.filter((image) => keyOf(image) === key),
-      }))
-      .filter(({ images }) => images.length > 0)
-  }
-  return [...found.values()]
-}
-
-function reportOn(
-  { label, names, diffIDs }: WantedImage,
-  {
-    nodes = new Map(),
-    reason,
-    sent,
-    unheld,
-  }: {
-    nodes: Map<string, NodeLoad> | undefined
-    reason: string | undefined
-    sent: Map<string, number>
-    unheld: string | undefined
-  },
-): LoadedImage {
-  const did = new Set(nodes.values())
-  const bytes = did.has('loaded') ? diffIDs.reduce((total, diffID) => total + (sent.get(diffID) ?? 0), 0) : 0
-  const parts = [
-    ...(did.has('zero-copy') ? ["linked to the engine's own layers"] : []),
-    ...(did.has('zero-copy') && unheld ? [`\`docker system prune\` would remove them (${unheld})`] : []),
-    ...(did.has('loaded') ? [`streamed, ${(bytes / 1e6).toFixed(1)} MB (${reason})`] : []),
-  ]
-  return {
-    label,
-    names,
-    nodes: Object.fromEntries(nodes),
-    bytes,
-    summary: `${label}: ${parts.join('; ') || 'already on every node'}`,
-  }
 }
 
 function summarize(failures: Map<string, MayflyError>, nodes: readonly ImageNode[]): MayflyError {

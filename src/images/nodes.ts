@@ -11,6 +11,7 @@ import {
 import { MayflyError } from '../errors.ts'
 import { until } from '../wait.ts'
 import { databaseMount, layersMount } from './engine-store.ts'
+import { sharedLayersMount } from './shared-layers.ts'
 import type { WantedImage } from './sources.ts'
 
 /** A node that images go to. */
@@ -26,6 +27,8 @@ export interface NodeView extends ImageNode {
   imageId: string
   /** It sees the engine's own layers. */
   seesEngineStore: boolean
+  /** The volume for layers that it shares with others, if any. */
+  layersVolume: string | undefined
 }
 
 /** What a node said of the images. */
@@ -39,6 +42,12 @@ export interface Presence {
   /** Whether `mayfly-node` answered, or only `ctr` can be used. */
   ours: boolean
 }
+
+/**
+ * An image that a node imported, for others that see the same layers: `Image` of
+ * node-image/mayfly-node/internal/images/store.go. Only to be passed on.
+ */
+export type SharedImage = object
 
 /** What became of an image that a node was to link to. */
 export interface Registration {
@@ -74,6 +83,7 @@ export async function viewNode(
     labels: inspected.Config.Labels ?? {},
     imageId: inspected.Image,
     seesEngineStore: targets.includes(layersMount) && targets.includes(databaseMount),
+    layersVolume: inspected.Mounts.find(({ Destination }) => Destination === sharedLayersMount)?.Name,
   }
 }
 
@@ -84,6 +94,7 @@ export async function askPresence(
   images: readonly WantedImage[],
   signal: AbortSignal | undefined,
 ): Promise<Presence> {
+  if (images.length === 0) return { present: [], have: new Set(), entries: new Set(), ours: true }
   const request = { images: images.map(({ names, ids, diffIDs }) => ({ names, ids, diffIDs })) }
   const answer = await askProgram<{
     images: { present: boolean; have: string[] }[]
@@ -99,8 +110,10 @@ export async function askPresence(
 }
 
 /**
- * Lets a node link to images of the engine's store, in one round trip that is also the question whether it has them.
+ * Lets a node link to images of the engine's store, or to ones that another node imported, in one round trip that is
+ * also the question whether it has them.
  *
+ * @param shared What the other node told, in the order of `images`
  * @returns `undefined` when the node has no `mayfly-node` that can
  */
 export async function registerImages(
@@ -108,11 +121,15 @@ export async function registerImages(
   node: NodeView,
   images: readonly WantedImage[],
   signal: AbortSignal | undefined,
+  shared: readonly SharedImage[] = [],
 ): Promise<Registration[] | undefined> {
   const request = {
     layers: layersMount,
     database: databaseMount,
-    images: images.map(({ names, ids, diffIDs }) => ({ names, ids, diffIDs, id: ids[0] })),
+    images: images.map(({ names, ids, diffIDs }, at) => ({
+      ...{ names, ids, diffIDs },
+      ...(shared[at] ? { shared: shared[at] } : { id: ids[0] }),
+    })),
   }
   const answer = await askProgram<{ images: Registration[] }>(
     engine,

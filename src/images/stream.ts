@@ -1,26 +1,20 @@
-import type { Readable, Writable } from 'node:stream'
-import { text } from 'node:stream/consumers'
-import { type Header, type Pack, pack } from 'tar-stream'
-import type { Engine, RunningExec } from '../engine/index.ts'
-import { MayflyError, messageOf } from '../errors.ts'
-import { deadline } from '../wait.ts'
+import type { Readable } from 'node:stream'
+import type { Header } from 'tar-stream'
+import type { Engine } from '../engine/index.ts'
+import type { MayflyError } from '../errors.ts'
 import { type ArchivedImage, imagesOf, type PassingEntry, readArchive, unreadable } from './archive.ts'
+import { collectLeftovers, type SharedImage } from './nodes.ts'
 import {
-  collectLeftovers,
-  loadFailed,
-  type NodeView,
-  nameImages,
-  type Presence,
-  startImport,
-} from './nodes.ts'
+  answersOf,
+  asFailure,
+  cutOff,
+  finish,
+  type Receiver,
+  type Recipient,
+  receive,
+  room,
+} from './receiver.ts'
 import type { WantedImage } from './sources.ts'
-
-/** A node that lacks some of the images, and what it has of them. */
-export interface Recipient {
-  node: NodeView
-  presence: Presence
-  images: WantedImage[]
-}
 
 /** One stream of images, from the engine or out of a file. */
 export interface ImageStream {
@@ -40,29 +34,12 @@ export interface Streamed {
   sent: Map<string, number>
   /** Nodes that got nothing, and why. All others have their images. */
   failures: Map<string, MayflyError>
+  /** Node name → what it tells others of its images, in their order; not from nodes of other node images. */
+  shared: Map<string, SharedImage[]>
 }
 
 /** Last entry of a stream for `mayfly-node images-import`; `internal/images/import.go` has the other end. */
 const planEntry = 'mayfly.json'
-/** How long one node may take nothing while the others wait for it. */
-const stallMs = 60_000
-/** How long a node may take to finish once it has everything. */
-const finishMs = 300_000
-/** How long a node may take to clean up after a stream that was cut off. */
-const cutMs = 10_000
-
-interface Receiver extends Recipient {
-  running: RunningExec
-  tar: Pack
-  output: Promise<string>
-  /** Settles when the import ends, for whatever reason. */
-  ended: Promise<void>
-  failure?: MayflyError
-  done?: true
-  /** Ends the wait for this node to take more, while there is one. */
-  release?: (() => void) | undefined
-}
-
 /**
  * Fans one stream of images out to all nodes that lack some of it, at the pace of the slowest, and leaves out what a
  * node has. Nothing is buffered beyond what the streams themselves hold. A node that fails, or takes nothing for 60 s,
@@ -109,11 +86,11 @@ export async function streamImages(
     await Promise.all(alive().map((receiver) => finish(engine, receiver, signal)))
     signal?.throwIfAborted()
     for (const { node, failure } of receivers) if (failure) failures.set(node.name, failure)
-    return { sent: sizes(images, passed), failures }
+    return { sent: sizes(images, passed), failures, shared: await answersOf(alive()) }
   } catch (thrown) {
     await Promise.all(alive().map(cutOff))
     for (const { node, failure } of receivers) if (failure) failures.set(node.name, failure)
-    if (thrown instanceof NobodyLeft) return { sent: new Map(), failures }
+    if (thrown instanceof NobodyLeft) return { sent: new Map(), failures, shared: new Map() }
     throw thrown
   } finally {
     signal?.removeEventListener('abort', onAbort)
@@ -124,53 +101,6 @@ export async function streamImages(
 
 /** Every node failed, so there is no use in reading on. */
 class NobodyLeft extends Error {}
-
-async function receive(engine: Engine, recipient: Recipient, platform: string): Promise<Receiver> {
-  const { node, presence } = recipient
-  const running = await startImport(engine, node, { ours: presence.ours, platform })
-  const tar = pack()
-  const output = Promise.all([text(running.stdout), text(running.stderr)]).then(
-    ([stdout, stderr]) => stderr || stdout,
-    () => '',
-  )
-  const receiver: Receiver = { ...recipient, running, tar, output, ended: Promise.resolve() }
-  receiver.ended = running.exited.then(
-    async (exitCode) => {
-      if (exitCode !== 0) {
-        receiver.failure ??= loadFailed(node, `the import there ended with exit code ${exitCode}`, {
-          output: await output,
-        })
-      }
-    },
-    (thrown: unknown) => {
-      receiver.failure ??= asFailure(node, thrown)
-    },
-  )
-  // A node that ends early must not be waited for.
-  void receiver.ended.then(() => {
-    tar.destroy()
-    receiver.release?.()
-  })
-  void pump(tar, running.stdin)
-  return receiver
-}
-
-async function pump(tar: Pack, stdin: Writable): Promise<void> {
-  let wake: (() => void) | undefined
-  stdin.on('drain', () => wake?.())
-  stdin.on('close', () => wake?.())
-  try {
-    for await (const chunk of tar) {
-      if (stdin.write(chunk) || stdin.destroyed) continue
-      await new Promise<void>((resolve) => {
-        wake = resolve
-      })
-    }
-  } catch {
-    // Cut off; the import finds no plan at the end and undoes what it did.
-  }
-  stdin.end()
-}
 
 /** `ctr` needs the archive as it is; ours takes only layers, and only those that the node lacks. */
 function wants({ presence, images }: Receiver, { header, isLayer }: PassingEntry): boolean {
@@ -227,60 +157,6 @@ async function pass(
   signal?.throwIfAborted()
 }
 
-/**
- * Waits until a node takes more, or fails. One function to call for all that may end the wait: promises raced against
- * one that lives as long as the import would pile up on it.
- */
-function room(receiver: Receiver): Promise<void> {
-  return new Promise((resolve) => {
-    const timer = setTimeout(() => {
-      receiver.failure ??= loadFailed(receiver.node, `it took nothing for ${stallMs / 1000} s`)
-      void cutOff(receiver)
-      receiver.release?.()
-    }, stallMs)
-    receiver.release = () => {
-      clearTimeout(timer)
-      receiver.release = undefined
-      resolve()
-    }
-    if (receiver.failure) receiver.release()
-  })
-}
-
-async function finish(engine: Engine, receiver: Receiver, signal: AbortSignal | undefined): Promise<void> {
-  const limit = deadline({ timeoutMs: finishMs, signal })
-  const over = aborted(limit)
-  await Promise.race([receiver.ended, over.promise])
-  over.cancel()
-  signal?.throwIfAborted()
-  if (limit.aborted) {
-    receiver.failure ??= loadFailed(receiver.node, `the import did not end within ${finishMs / 1000} s`)
-    return cutOff(receiver)
-  }
-  if (!receiver.failure) receiver.done = true
-  if (receiver.failure || receiver.presence.ours) return
-  await nameImages(engine, receiver.node, receiver.images, signal).catch((thrown: unknown) => {
-    receiver.failure = asFailure(receiver.node, thrown)
-  })
-}
-
-/** Ends a node's stream before the plan, and gives the import there time to undo what it did. */
-async function cutOff({ tar, running, ended }: Receiver): Promise<void> {
-  tar.destroy()
-  running.stdin.end()
-  const over = aborted(AbortSignal.timeout(cutMs))
-  await Promise.race([ended, over.promise])
-  over.cancel()
-  running.stdin.destroy(new Error('cut off'))
-}
-
-function aborted(signal: AbortSignal): { promise: Promise<void>; cancel: () => void } {
-  const { promise, resolve } = Promise.withResolvers<void>()
-  if (signal.aborted) resolve()
-  signal.addEventListener('abort', () => resolve(), { once: true })
-  return { promise, cancel: resolve }
-}
-
 function match(wanted: WantedImage, images: ArchivedImage[], name: string): ArchivedImage {
   const found =
     images.find(({ ids }) => ids.some((id) => wanted.ids.includes(id))) ??
@@ -310,10 +186,4 @@ function sizes(images: ArchivedImage[], passed: Map<string, number>): Map<string
     if (bytes !== undefined) sent.set(diffID, bytes)
   }
   return sent
-}
-
-function asFailure(node: NodeView, thrown: unknown): MayflyError {
-  return thrown instanceof MayflyError && thrown.code === 'IMAGE_LOAD_FAILED'
-    ? thrown
-    : loadFailed(node, messageOf(thrown), { cause: thrown })
 }

@@ -13,15 +13,17 @@ import {
   inspectImage,
   killContainer,
   listContainers,
+  listVolumes,
   loadImage,
   pauseContainer,
   putFiles,
   readFile,
   removeContainer,
   removeImage,
+  removeVolume,
   tagImage,
 } from '../../src/engine/index.ts'
-import { type ImageNode, loadImages } from '../../src/images/index.ts'
+import { createLayersVolume, type ImageNode, loadImages } from '../../src/images/index.ts'
 import { label } from '../../src/reaper/index.ts'
 import { busyboxLayer, dockerArchive, type MadeImage, ociArchive, sha256, tar } from './made-images.ts'
 import { listedImages, type NodeOptions, restartNode, runImage, startNode, storeOf } from './nodes.ts'
@@ -41,6 +43,8 @@ beforeAll(async () => {
 afterAll(async () => {
   for (const { id } of await listContainers(engine, { [label.cluster]: cluster }))
     await removeContainer(engine, id)
+  for (const { name } of await listVolumes(engine, { [label.cluster]: cluster }))
+    await removeVolume(engine, name)
   for (const name of made) await removeImage(engine, name, { force: true })
   await rm(folder, { recursive: true })
 })
@@ -269,6 +273,85 @@ describe('layers', () => {
     expect(await runImage(engine, apart, full(changedMiddle), 'sha256sum', '/data/big')).toBe(
       await runImage(engine, apart, full(first), 'sha256sum', '/data/big'),
     )
+  })
+})
+
+describe('nodes that share a volume for layers', () => {
+  let layersVolume: string
+  const sharing = () => node({ shared: false, layersVolume })
+
+  beforeAll(async () => {
+    layersVolume = await createLayersVolume(engine, cluster, { [label.cluster]: cluster })
+  })
+
+  test('get a streamed image once, and all run it', async () => {
+    const nodes = await Promise.all([sharing(), sharing(), sharing()])
+    // Only the first can unpack anything.
+    for (const { containerId } of nodes.slice(1)) {
+      await execOrThrow(engine, containerId, ['mount', '-o', 'remount,bind,ro', '/mayfly/layers'])
+    }
+    const content = randomBytes(mebibyte)
+    const name = await inEngine([busybox, await file('data/big', content)])
+    const { images } = await loadImages(engine, nodes, [name])
+    expect(Object.values(images[0]?.nodes ?? {})).toEqual(['loaded', 'loaded', 'loaded'])
+    const [first, ...others] = await Promise.all(nodes.map((each) => listedImages(engine, each)))
+    for (const listed of others) expect(listed).toEqual(first)
+    for (const each of nodes) {
+      expect(await runImage(engine, each, full(name), 'sha256sum', '/data/big')).toContain(
+        sha256(content).slice(7),
+      )
+    }
+  })
+
+  test('get layers that one of them has from there', async () => {
+    const [second, first] = [await sharing(), await sharing()]
+    const big = await file('data/big', randomBytes(4 * mebibyte))
+    await loadImages(engine, [first], [await inEngine([busybox, big, await file('data/small')])])
+    const name = await inEngine([busybox, big, await file('data/other', 'other')])
+    const { bytes } = await loadImages(engine, [second, first], [name])
+    expect(bytes).toBeLessThan(mebibyte)
+    expect(await runImage(engine, second, full(name), 'ls', '/data')).toBe('big\nother\n')
+  })
+
+  test('get it by another stream when the one that took the first fails', async () => {
+    const [dying, second, third] = [await sharing(), await sharing(), await sharing()]
+    const name = await inEngine([busybox, await file('data/big', randomBytes(40 * mebibyte))])
+    let killed: Promise<void> | undefined
+    const load = loadImages(engine, [dying, second, third], [name], {
+      onProgress: (bytes) => {
+        if (bytes > 10 * mebibyte) killed ??= killContainer(engine, dying.containerId)
+      },
+    })
+    await expect(load).rejects.toMatchObject({ message: expect.stringContaining(`node "${dying.name}"`) })
+    await killed
+    for (const each of [second, third]) {
+      expect(await runImage(engine, each, full(name), 'ls', '/data')).toBe('big\n')
+    }
+  })
+
+  test('may each have a part of it that the others do not see', async () => {
+    const [apart, other] = [await node({ shared: false }), await sharing()]
+    const layers = [busybox, await file('data/greeting', 'hello')]
+    const name = await inEngine(layers)
+    await loadImages(engine, [apart, other], [name])
+    for (const each of [apart, other]) {
+      expect(await runImage(engine, each, full(name), 'cat', '/data/greeting')).toBe('hello')
+    }
+  })
+
+  test('leave nothing there when an image is not what it promises', async () => {
+    const there = await sharing()
+    const left = async () => execOrThrow(engine, there.containerId, ['ls', '/mayfly/layers'])
+    const before = await left()
+    const archive = await dockerArchive([
+      { names: [unique('good')], layers: [busybox, await file('data/it', 'first')] },
+      { names: [unique('forged')], layers: [busybox, await file('data/it', 'good')] },
+    ])
+    archive.write('evil', archive.indexOf('good'))
+    await expect(loadImages(engine, [there], [await inFile(archive)])).rejects.toMatchObject({
+      code: 'IMAGE_LOAD_FAILED',
+    })
+    expect(await left()).toBe(before)
   })
 })
 

@@ -7,7 +7,7 @@ import {
   probePrivilege,
   startContainer,
 } from '../../src/engine/index.ts'
-import { engineStoreMounts, type ImageNode } from '../../src/images/index.ts'
+import { engineStoreMounts, type ImageNode, sharedLayersMounts } from '../../src/images/index.ts'
 import { label } from '../../src/reaper/index.ts'
 import { until } from '../../src/wait.ts'
 
@@ -17,6 +17,8 @@ const image = process.env['MAYFLY_NODE_IMAGE'] ?? 'mayfly/node:v1.37.2'
 export interface NodeOptions {
   /** It sees the engine's layers. Default true. */
   shared?: boolean
+  /** It shares a volume for layers with those that name the same one. */
+  layersVolume?: string
   /** Size of its disk; default the engine's. */
   disk?: string
   /** Without `mayfly-node`, as a node image of kind's. Default false. */
@@ -28,7 +30,7 @@ export async function startNode(
   engine: Engine,
   cluster: string,
   name: string,
-  { shared = true, disk, foreign = false }: NodeOptions = {},
+  { shared = true, layersVolume, disk, foreign = false }: NodeOptions = {},
 ): Promise<ImageNode> {
   const privilege = await probePrivilege(engine, image)
   const fullName = `${cluster}-${name}`
@@ -46,6 +48,7 @@ export async function startNode(
     mounts: [
       { type: 'bind', source: '/lib/modules', target: '/lib/modules', readOnly: true },
       ...(shared ? engineStoreMounts(engine).mounts : []),
+      ...sharedLayersMounts(layersVolume),
     ],
   })
   const node = { name, containerId }

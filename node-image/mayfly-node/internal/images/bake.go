@@ -110,8 +110,8 @@ func bake(ctx context.Context, document bakeDocument, output string) error {
 // the given function, which notes each one's layer and copies nothing.
 func writeLinkedStore(ctx context.Context, output string, register func(Store, fill) error) error {
 	links := map[string]string{}
-	link := func(dir string, _ []string, layer Layer) error {
-		links[filepath.Base(filepath.Dir(dir))] = layer.Dir
+	link := func(to slot, layer Layer) error {
+		links[filepath.Base(filepath.Dir(to.dir))] = layer.Dir
 		return nil
 	}
 	if err := withOfflineStore(ctx, output, func(store Store) error { return register(store, link) }); err != nil {

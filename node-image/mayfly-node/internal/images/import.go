@@ -11,19 +11,26 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 
 	"github.com/containerd/containerd/v2/pkg/archive"
 	"github.com/containerd/containerd/v2/pkg/archive/compression"
 	"github.com/opencontainers/go-digest"
-	"golang.org/x/sys/unix"
+	"github.com/opencontainers/image-spec/identity"
 )
 
 const (
 	containerdRoot = "/var/lib/containerd"
+	// sharedRoot is a volume that all nodes of a cluster have (src/images/shared-layers.ts).
+	sharedRoot = "/mayfly/layers"
 	// planEntry ends the stream, so a stream without it was cut off.
 	planEntry = "mayfly.json"
 )
+
+// importAnswer is what a node that imported images tells the others: with the
+// directories of the layers they need nothing else.
+type importAnswer struct {
+	Images []Image `json:"images"`
+}
 
 // importPlan is the last entry of the stream: the images, and which entries
 // before it are their layers.
@@ -50,15 +57,26 @@ type plannedLayer struct {
 // or not and in any order, then the plan. Each layer is unpacked as it arrives,
 // into a directory of its own that becomes a snapshot at the end. Layers that
 // the node has may be left out. A failed import leaves the store as it was.
+//
+// Where the nodes of the cluster share a volume the directories are there, and
+// this node links to them as the others can.
 func RunImport(ctx context.Context, _ []string) error {
+	root := containerdRoot
+	if info, err := os.Stat(sharedRoot); err == nil && info.IsDir() {
+		root = sharedRoot
+	}
 	return withDaemon(ctx, func(ctx context.Context, d daemon) error {
-		return withSpool(func(spool string) error {
+		return withSpool(root, func(spool string) error {
 			received, plan, err := receive(ctx, os.Stdin, spool)
 			if err != nil {
 				return err
 			}
 			return d.leased(ctx, func(ctx context.Context, store Store) error {
-				return store.build(ctx, received, plan)
+				made, err := store.build(ctx, received, plan, placement{spool, root == sharedRoot})
+				if err != nil {
+					return err
+				}
+				return json.NewEncoder(os.Stdout).Encode(importAnswer{made})
 			})
 		})
 	})
@@ -70,47 +88,6 @@ type unpacked struct {
 	diffID   digest.Digest
 	size     int64
 	implicit []string
-}
-
-// withSpool gives a directory beside the snapshots, so that what is in it can be
-// moved there, and removes those that killed imports left.
-func withSpool(use func(spool string) error) (err error) {
-	left, err := filepath.Glob(filepath.Join(containerdRoot, "mayfly-import-*"))
-	if err != nil {
-		return err
-	}
-	for _, dir := range left {
-		if lock, err := lockDirectory(dir); err == nil {
-			_ = os.RemoveAll(dir)
-			lock.Close()
-		}
-	}
-	spool, err := os.MkdirTemp(containerdRoot, "mayfly-import-")
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(spool)) }()
-	lock, err := lockDirectory(spool)
-	if err != nil {
-		return err
-	}
-	defer lock.Close()
-	if err = use(spool); errors.Is(err, unix.ENOSPC) {
-		return fmt.Errorf("%w (%s)", err, room(spool))
-	}
-	return err
-}
-
-func lockDirectory(dir string) (*os.File, error) {
-	file, err := os.Open(dir)
-	if err != nil {
-		return nil, err
-	}
-	if err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		file.Close()
-		return nil, err
-	}
-	return file, nil
 }
 
 // receive unpacks every layer of the stream and returns the plan at its end.
@@ -173,81 +150,79 @@ func unpack(ctx context.Context, from io.Reader, dir string) (*unpacked, error) 
 }
 
 // build makes the images of a plan. Their records appear only when all are complete.
-func (s Store) build(ctx context.Context, received map[string]*unpacked, plan importPlan) error {
+func (s Store) build(ctx context.Context, received map[string]*unpacked, plan importPlan, place placement) ([]Image, error) {
 	layers, err := s.layers(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	arrived := map[digest.Digest]*unpacked{}
 	for _, layer := range received {
 		arrived[layer.diffID] = layer
 	}
-	var made []registered
-	for _, planned := range plan.Images {
-		image := Image{Names: planned.Names, EngineID: planned.EngineID, Config: planned.Config, Manifest: planned.Manifest}
-		for _, layer := range planned.Layers {
-			sent, known := received[layer.Entry]
-			if known && sent.diffID != layer.DiffID {
-				return fmt.Errorf("layer %s: the image's configuration promises %s, the archive has %s", layer.Entry, layer.DiffID, sent.diffID)
-			}
-			used := Layer{DiffID: layer.DiffID, Size: layers.byDiff[layer.DiffID].size}
-			if known {
-				used.Size = sent.size
-			}
-			if layer.Remember {
-				used.Entry = layer.Entry
-			}
-			image.Layers = append(image.Layers, used)
+	fill := func(to slot, layer Layer) error {
+		if sent, known := arrived[layer.DiffID]; known {
+			return place.put(sent, to)
 		}
-		ready, err := s.assemble(ctx, image, func(dir string, lower []string, layer Layer) error {
-			if sent, known := arrived[layer.DiffID]; known {
-				return sent.moveTo(dir, lower)
-			}
-			if snapshot, known := layers.byDiff[layer.DiffID]; known {
-				return s.cloneLayer(ctx, snapshot.name, dir)
-			}
-			return errors.New("neither in the stream nor on this node")
-		})
+		if snapshot, known := layers.byDiff[layer.DiffID]; known {
+			return s.cloneLayer(ctx, snapshot.name, to.dir)
+		}
+		return errors.New("neither in the stream nor on this node")
+	}
+	planned := make([]Image, len(plan.Images))
+	for i, image := range plan.Images {
+		if planned[i], err = image.of(received, layers); err != nil {
+			return nil, err
+		}
+	}
+	var made []registered
+	for _, image := range planned {
+		ready, err := s.assemble(ctx, image, fill)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		made = append(made, ready)
 	}
-	for _, image := range made {
+	for i, image := range made {
 		if err := s.publish(ctx, image); err != nil {
+			return nil, err
+		}
+		if err := s.findLinks(ctx, planned[i].Layers); err != nil {
+			return nil, err
+		}
+	}
+	return planned, nil
+}
+
+// of makes an image of what was planned and what arrived.
+func (planned plannedImage) of(received map[string]*unpacked, layers layerIndex) (Image, error) {
+	image := Image{Names: planned.Names, EngineID: planned.EngineID, Config: planned.Config, Manifest: planned.Manifest}
+	for _, layer := range planned.Layers {
+		sent, known := received[layer.Entry]
+		if known && sent.diffID != layer.DiffID {
+			return Image{}, fmt.Errorf("layer %s: the image's configuration promises %s, the archive has %s", layer.Entry, layer.DiffID, sent.diffID)
+		}
+		used := Layer{DiffID: layer.DiffID, Size: layers.byDiff[layer.DiffID].size}
+		if known {
+			used.Size = sent.size
+		}
+		if layer.Remember {
+			used.Entry = layer.Entry
+		}
+		image.Layers = append(image.Layers, used)
+	}
+	return image, nil
+}
+
+// findLinks tells of an image's layers the directories that this node links to.
+func (s Store) findLinks(ctx context.Context, layers []Layer) error {
+	var diffIDs []digest.Digest
+	for i, layer := range layers {
+		diffIDs = append(diffIDs, layer.DiffID)
+		snapshot, err := s.Snapshots.Stat(ctx, identity.ChainID(diffIDs).String())
+		if err != nil {
 			return err
 		}
+		layers[i].Dir = snapshot.Labels[linkLabel]
 	}
 	return nil
-}
-
-// moveTo makes a snapshot's directory of an unpacked layer. Where one layer lies
-// on different ones below, the next snapshot has to be a clone.
-func (layer *unpacked) moveTo(snapshotDir string, lower []string) error {
-	if layer.implicit != nil {
-		if err := inheritAttributes(layer.dir, layer.implicit, lower); err != nil {
-			return err
-		}
-	}
-	if strings.HasPrefix(layer.dir, containerdRoot+"/mayfly-import-") {
-		if err := os.Remove(snapshotDir); err != nil {
-			return err
-		}
-		if err := os.Rename(layer.dir, snapshotDir); err != nil {
-			return err
-		}
-		layer.dir = snapshotDir
-		return nil
-	}
-	return cloneDirectory(layer.dir, snapshotDir)
-}
-
-// room says how full the file system of the spool is.
-func room(spool string) string {
-	var stat unix.Statfs_t
-	if err := unix.Statfs(spool, &stat); err != nil {
-		return err.Error()
-	}
-	size := uint64(stat.Bsize)
-	return fmt.Sprintf("%s has %d MiB in all, %d MiB free", containerdRoot, stat.Blocks*size>>20, stat.Bavail*size>>20)
 }

@@ -129,10 +129,12 @@ type layerIndex struct {
 	entries map[string]digest.Digest
 }
 
-// snapshotLayer is a snapshot whose own layer is known, and the size of that layer's stream.
+// snapshotLayer is a snapshot whose own layer is known, the size of that layer's
+// stream, and the directory that it links to, if it does.
 type snapshotLayer struct {
 	name string
 	size int64
+	link string
 }
 
 func (s Store) layers(ctx context.Context) (layerIndex, error) {
@@ -144,7 +146,7 @@ func (s Store) layers(ctx context.Context) (layerIndex, error) {
 		index.chains[digest.Digest(info.Name)] = true
 		if diffID := digest.Digest(info.Labels[diffIDLabel]); diffID != "" {
 			size, _ := strconv.ParseInt(info.Labels[sizeLabel], 10, 64) // only for show
-			index.byDiff[diffID] = snapshotLayer{info.Name, size}
+			index.byDiff[diffID] = snapshotLayer{info.Name, size, info.Labels[linkLabel]}
 			if entry := info.Labels[entryLabel]; entry != "" {
 				index.entries[entry] = diffID
 			}

@@ -21,10 +21,13 @@ type registerRequest struct {
 	Wanted []registerImage `json:"images"`
 }
 
+// registerImage is an image of the engine's store, or one whose layers another
+// node has put where this one sees them, too.
 type registerImage struct {
 	wanted
 	// ID is the engine's own id of the image: its configuration's digest.
-	ID digest.Digest `json:"id"`
+	ID     digest.Digest `json:"id"`
+	Shared *Image        `json:"shared"`
 }
 
 type registerAnswer struct {
@@ -37,9 +40,9 @@ type registration struct {
 	Reason string `json:"reason,omitempty"`
 }
 
-// RunRegister makes images of the container engine's store this node's own, by
-// links to the engine's layer directories: nothing is copied. It reads and
-// writes one JSON document.
+// RunRegister makes images this node's own by links to directories of the
+// container engine's store, or of the cluster's: nothing is copied. It reads
+// and writes one JSON document.
 func RunRegister(ctx context.Context, _ []string) error {
 	var request registerRequest
 	if err := readDocument(os.Stdin, &request); err != nil {
@@ -71,10 +74,8 @@ func RunRegister(ctx context.Context, _ []string) error {
 }
 
 func (d daemon) registerFrom(ctx context.Context, request registerRequest, wanted registerImage) registration {
-	image, err := readEngineImage(request.Layers, request.Images, wanted.ID)
+	image, err := wanted.find(request)
 	if err == nil {
-		image.Names = wanted.Names
-		image.EngineID = wanted.ID
 		err = d.leased(ctx, func(ctx context.Context, store Store) error {
 			_, err := store.register(ctx, image, linkLayer)
 			return err
@@ -86,13 +87,28 @@ func (d daemon) registerFrom(ctx context.Context, request registerRequest, wante
 	return registration{State: "registered"}
 }
 
-// linkLayer lets a snapshot's directory be one of the engine's. The overlay file
+func (wanted registerImage) find(request registerRequest) (Image, error) {
+	if wanted.Shared != nil {
+		return *wanted.Shared, nil
+	}
+	image, err := readEngineImage(request.Layers, request.Images, wanted.ID)
+	image.Names = wanted.Names
+	image.EngineID = wanted.ID
+	return image, err
+}
+
+// linkLayer lets a snapshot's directory be one of another store. The overlay file
 // system follows the link when it is mounted, and removing the snapshot removes the link only.
-func linkLayer(snapshotDir string, _ []string, layer Layer) error {
-	if err := os.Remove(snapshotDir); err != nil {
+func linkLayer(to slot, layer Layer) error {
+	if info, err := os.Stat(layer.Dir); err != nil {
+		return err
+	} else if !info.IsDir() {
+		return fmt.Errorf("%s is no directory", layer.Dir)
+	}
+	if err := os.Remove(to.dir); err != nil {
 		return err
 	}
-	return os.Symlink(layer.Dir, snapshotDir)
+	return os.Symlink(layer.Dir, to.dir)
 }
 
 // readEngineImage finds an image in Docker's store with the overlay2 driver.
@@ -134,11 +150,6 @@ func readEngineLayer(layersDir, record string) (Layer, error) {
 		return Layer{}, err
 	}
 	dir := filepath.Join(layersDir, strings.TrimSpace(string(cacheID)), "diff")
-	if info, err := os.Stat(dir); err != nil {
-		return Layer{}, err
-	} else if !info.IsDir() {
-		return Layer{}, fmt.Errorf("%s is no directory", dir)
-	}
 	size, err := os.ReadFile(filepath.Join(record, "size"))
 	if err != nil {
 		return Layer{}, err

@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"strconv"
 	"strings"
 
@@ -44,6 +45,7 @@ const (
 	diffIDLabel   = "io.mayfly.layer.diff-id"
 	sizeLabel     = "io.mayfly.layer.size"
 	entryLabel    = "io.mayfly.layer.archive-entry"
+	linkLabel     = "io.mayfly.layer.link" // the directory that the snapshot's own is a link to
 )
 
 // Store is the part of containerd that an image lives in, whether it is reached
@@ -59,29 +61,36 @@ type Store struct {
 // Layer is one directory of an image and the digest of its uncompressed tar
 // stream. The stream itself is never stored.
 type Layer struct {
-	Dir    string
-	DiffID digest.Digest
+	Dir    string        `json:"dir,omitempty"`
+	DiffID digest.Digest `json:"diffID"`
 	// Size is only for show: of the stream, or of the files in it.
-	Size int64
+	Size int64 `json:"size"`
 	// Entry is the name of the layer in the archive that it came in, if any.
-	Entry string
+	Entry string `json:"entry,omitempty"`
 }
 
 // Image is what an image record and all that it refers to is made of.
 type Image struct {
-	Names []string
+	Names []string `json:"names"`
 	// EngineID is the container engine's own id of the image, if it came from one.
-	EngineID digest.Digest
-	Config   []byte
+	EngineID digest.Digest `json:"engineID,omitempty"`
+	Config   []byte        `json:"config"`
 	// Manifest is the image's own one. Without it one is written that lists the layers as they are.
-	Manifest []byte
-	Layers   []Layer
-	Pinned   bool
+	Manifest []byte  `json:"manifest,omitempty"`
+	Layers   []Layer `json:"layers"`
+	Pinned   bool    `json:"-"`
 }
 
-// fill makes the empty directory of a snapshot in preparation hold a layer.
-// The directories below it come nearest first.
-type fill func(snapshotDir string, lower []string, layer Layer) error
+// slot is the empty directory of a snapshot in preparation, and what it will be
+// called. The directories below it come nearest first.
+type slot struct {
+	dir   string
+	lower []string
+	chain digest.Digest
+}
+
+// fill makes the directory of a snapshot in preparation hold a layer.
+type fill func(slot, Layer) error
 
 // registered is an image whose parts are all in the store, and not yet listed.
 type registered struct {
@@ -212,10 +221,6 @@ func (s Store) prepareSnapshot(ctx context.Context, chain, parent digest.Digest,
 	if _, err := s.Snapshots.Stat(ctx, chain.String()); err == nil {
 		return nil
 	}
-	labels := map[string]string{diffIDLabel: layer.DiffID.String(), sizeLabel: strconv.FormatInt(layer.Size, 10)}
-	if layer.Entry != "" {
-		labels[entryLabel] = layer.Entry
-	}
 	key := "mayfly-" + s.claim + chain.Encoded()
 	mounts, err := s.Snapshots.Prepare(ctx, key, parent.String())
 	if err != nil {
@@ -223,10 +228,17 @@ func (s Store) prepareSnapshot(ctx context.Context, chain, parent digest.Digest,
 	}
 	dir, lower, err := directories(mounts)
 	if err == nil {
-		err = fill(dir, lower, layer)
+		err = fill(slot{dir, lower, chain}, layer)
 	}
 	if err != nil {
 		return errors.Join(err, s.Snapshots.Remove(context.WithoutCancel(ctx), key))
+	}
+	labels := map[string]string{diffIDLabel: layer.DiffID.String(), sizeLabel: strconv.FormatInt(layer.Size, 10)}
+	if layer.Entry != "" {
+		labels[entryLabel] = layer.Entry
+	}
+	if target, err := os.Readlink(dir); err == nil {
+		labels[linkLabel] = target
 	}
 	err = s.Snapshots.Commit(ctx, chain.String(), key, snapshots.WithLabels(labels))
 	if errdefs.IsAlreadyExists(err) { // another registration was faster

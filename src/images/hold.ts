@@ -1,0 +1,128 @@
+import {
+  type ContainerMount,
+  type ContainerSpec,
+  createContainer,
+  type Engine,
+  engineStatus,
+  inspectImage,
+  startContainer,
+} from '../engine/index.ts'
+import { messageOf } from '../errors.ts'
+import { type Labels, label } from '../reaper/index.ts'
+import type { EngineOrigin } from './sources.ts'
+
+/** Where our node images have the program that does nothing. */
+const pausePath = '/usr/share/mayfly/layers/pause/pause'
+const holdProgram = '/mayfly-pause'
+
+/** The {@link label.role} of a container that only keeps an image from being removed. */
+export const holdRole = 'image-hold'
+
+/** What an image is held for. */
+export interface HoldOptions {
+  /** Labels of the container; with a cluster's labels it goes when the cluster goes. */
+  labels: Labels
+  /** Id of a node's own image, which lends the program to run. */
+  nodeImageId: string
+  signal?: AbortSignal | undefined
+}
+
+/** An image that the engine does not remove. */
+export interface Hold {
+  image: Pick<EngineOrigin, 'id'>
+  /**
+   * Ends when the container runs, with why it does not, if so: then it keeps off `docker rmi` and `docker image prune`,
+   * and not `docker system prune`, which removes containers that do not run first.
+   */
+  settled: Promise<string | undefined>
+}
+
+/**
+ * Keeps the engine from removing an image's layers, with a container of the image that does nothing. It holds as soon
+ * as it is there, and starts meanwhile.
+ *
+ * @throws MayflyError `ENGINE_REFUSED` when there can't be such a container
+ */
+export async function holdImage(
+  engine: Engine,
+  image: Pick<EngineOrigin, 'id' | 'volumes'>,
+  { labels, nodeImageId, signal }: HoldOptions,
+): Promise<Hold> {
+  const name = `${labels[label.cluster] ?? 'mayfly'}-image-${image.id.replace('sha256:', '').slice(0, 12)}`
+  const start = () => startContainer(engine, name, { signal })
+  try {
+    // As a rule of an image that was loaded before.
+    await start()
+    return { image, settled: Promise.resolve(undefined) }
+  } catch (thrown) {
+    const status = engineStatus(thrown)
+    if (status === undefined) throw thrown
+    if (status !== 404) return { image, settled: Promise.resolve(messageOf(thrown)) }
+  }
+  const spec = holdContainer(name, image, labels)
+  // The program lies in one of the node image's layers; the engine refuses a mount of what is not there.
+  for (const layer of await layerDirectories(engine, nodeImageId, signal)) {
+    const source = `${layer}${pausePath}`
+    const program: ContainerMount = { type: 'bind', source, target: holdProgram, readOnly: true }
+    if (await created(engine, { ...spec, mounts: [program] }, signal)) {
+      return { image, settled: start().then(() => undefined, messageOf) }
+    }
+  }
+  await createContainer(engine, spec, { signal })
+  return { image, settled: Promise.resolve('the node image has no program for a container that holds it') }
+}
+
+async function created(
+  engine: Engine,
+  spec: ContainerSpec,
+  signal: AbortSignal | undefined,
+): Promise<boolean> {
+  try {
+    await createContainer(engine, spec, { signal })
+    return true
+  } catch (thrown) {
+    // Another load was faster.
+    if (engineStatus(thrown) === 409) return true
+    if (engineStatus(thrown) === 400) return false
+    throw thrown
+  }
+}
+
+function holdContainer(
+  name: string,
+  { id, volumes }: Pick<EngineOrigin, 'id' | 'volumes'>,
+  labels: Labels,
+): ContainerSpec {
+  return {
+    name,
+    image: id,
+    labels: { ...labels, [label.role]: holdRole },
+    entrypoint: [holdProgram],
+    // Whatever the image runs as and checks its health with may be missing in it.
+    user: '0:0',
+    healthCheck: false,
+    privilege: {
+      capAdd: [],
+      capDrop: ['ALL'],
+      securityOpt: ['no-new-privileges'],
+      deviceCgroupRules: [],
+      unmasked: false,
+    },
+    // It never opens a connection, and a network of its own, even none, takes longer to make than all the rest.
+    network: 'host',
+    // As nodes: after the engine was restarted, it holds again.
+    restart: { onFailure: 1 },
+    // A volume would be filled with what the image has there.
+    tmpfs: Object.fromEntries(volumes.map((path) => [path, ''])),
+  }
+}
+
+async function layerDirectories(
+  engine: Engine,
+  image: string,
+  signal: AbortSignal | undefined,
+): Promise<string[]> {
+  const { GraphDriver } = await inspectImage(engine, image, { signal })
+  const { UpperDir, LowerDir } = (GraphDriver?.Data ?? {}) as { UpperDir?: string; LowerDir?: string }
+  return [...(UpperDir ? [UpperDir] : []), ...(LowerDir?.split(':') ?? [])]
+}
