@@ -146,15 +146,13 @@ function aborted(signal: AbortSignal): { promise: Promise<void>; cancel: () => v
   return { promise, cancel: resolve }
 }
 
-/** What `mayfly-node images-import` prints at its end. */
+/** What `mayfly-node images-import` printed at its end, by node; those of older node images print nothing. */
 export async function answersOf(receivers: readonly Receiver[]): Promise<Map<string, SharedImage[]>> {
-  const answers = receivers
-    .filter(({ presence }) => presence.ours)
-    .map(async ({ node, stdout }): Promise<[string, SharedImage[]]> => {
-      const { images } = JSON.parse(await stdout) as { images: SharedImage[] }
-      return [node.name, images]
-    })
-  return new Map(await Promise.all(answers))
+  const answers = receivers.map(async ({ node, stdout, presence }): Promise<[string, SharedImage[]][]> => {
+    const answer = presence.ours && (await stdout)
+    return answer ? [[node.name, (JSON.parse(answer) as { images: SharedImage[] }).images]] : []
+  })
+  return new Map((await Promise.all(answers)).flat())
 }
 
 /** The error of a node, whatever was thrown. */
