@@ -34,6 +34,9 @@ const (
 	nodePrefix    = "/registry/minions/"
 	volumePrefix  = "/registry/persistentvolumes/"
 	servicePrefix = "/registry/services/specs/"
+	// What controllers make of a Service.
+	slicePrefix     = "/registry/endpointslices/"
+	endpointsPrefix = "/registry/services/endpoints/"
 )
 
 // cares has the first prefix that a key begins with; all others are exact.
@@ -51,8 +54,8 @@ var cares = []struct {
 	{"/registry/certificatesigningrequests/", loose},
 	{podPrefix, spliced},
 	{nodePrefix, spliced},
-	{"/registry/endpointslices/", derived},
-	{"/registry/services/endpoints/", derived},
+	{slicePrefix, derived},
+	{endpointsPrefix, derived},
 }
 
 func careOf(key string) care {

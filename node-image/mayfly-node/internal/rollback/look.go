@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -60,6 +61,7 @@ func (t *target) look(ctx context.Context, s store) (*difference, error) {
 	if err := t.compareAll(d, keys, others, func(key string) bool { return !isSpliced(key) }); err != nil {
 		return nil, err
 	}
+	maps.Copy(running, others)
 	t.judge(d, running)
 	return d, nil
 }
@@ -74,7 +76,7 @@ func (t *target) telling(keys map[string]*mvccpb.KeyValue, among ...care) []stri
 		}
 		saved, wasSaved := t.state[key]
 		changed := wasSaved && saved.Revision != kv.ModRevision
-		if changed || care == spliced || care == derived && !wasSaved {
+		if changed || care == spliced || care == derived {
 			telling = append(telling, key)
 		}
 	}
@@ -240,6 +242,15 @@ func (t *target) judge(d *difference, current map[string]*mvccpb.KeyValue) {
 		node := &corev1.Node{}
 		if kv := current[nodePrefix+name]; kv == nil || decode(kv.Value, node) != nil || !isNodeReady(node) {
 			d.unready = append(d.unready, fmt.Sprintf("node %s is not Ready", name))
+		}
+	}
+	are := map[string]int{}
+	for key, kv := range current {
+		countEndpoints(are, key, kv.Value)
+	}
+	for service, count := range t.endpoints {
+		if are[service] < count {
+			d.unready = append(d.unready, fmt.Sprintf("Service %s has %d of %d endpoints", strings.TrimPrefix(service, servicePrefix), are[service], count))
 		}
 	}
 	slices.Sort(d.unready)

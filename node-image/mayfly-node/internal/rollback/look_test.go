@@ -10,6 +10,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/server/v3/embed"
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 )
@@ -168,5 +169,35 @@ func TestDeletedPodComesBackUnderAnotherUID(t *testing.T) {
 	metadata, err := metadataOf(etcd.get(t)[owned])
 	if err != nil || metadata.OwnerReferences[0].UID != pod.UID {
 		t.Errorf("owned by %v, %v", metadata.OwnerReferences, err)
+	}
+}
+
+// A Service answers as before only when its controller has seen its pods again.
+func TestServiceWaitsForItsEndpoints(t *testing.T) {
+	etcd := startEtcd(t)
+	const service, key = servicePrefix + "default/web", slicePrefix + "default/web-"
+	slice := func(name string, ready ...bool) []byte {
+		object := &discoveryv1.EndpointSlice{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "default", Labels: map[string]string{
+			discoveryv1.LabelManagedBy: "endpointslice-controller.k8s.io", discoveryv1.LabelServiceName: "web",
+		}}}
+		for _, is := range ready {
+			object.Endpoints = append(object.Endpoints, discoveryv1.Endpoint{Conditions: discoveryv1.EndpointConditions{Ready: &is}})
+		}
+		return storedAs(t, "EndpointSlice", object)
+	}
+	etcd.set(t, map[string][]byte{service: configMap(t, "web", uid, "1"), key + "a": slice("a", true, true)})
+	target := etcd.save(t)
+	for _, now := range []struct {
+		slice []byte
+		want  int
+	}{{slice("b", true, false), 1}, {slice("b", true, true), 0}} {
+		if _, err := etcd.client.Delete(t.Context(), key+"a"); err != nil {
+			t.Fatal(err)
+		}
+		etcd.set(t, map[string][]byte{key + "b": now.slice})
+		d, err := target.look(t.Context(), etcd)
+		if err != nil || !d.isEmpty() || len(d.unready) != now.want {
+			t.Errorf("differs: %v, %v", d, err)
+		}
 	}
 }

@@ -2,9 +2,7 @@ package rollback
 
 import (
 	"fmt"
-	"maps"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -21,8 +19,10 @@ type target struct {
 	state savedState
 	// pods are the saved pods as they shall be, by key.
 	pods map[string]*corev1.Pod
-	// nodes are the names of those that were Ready.
+	// readyNodes are the names of those that were Ready.
 	readyNodes []string
+	// endpoints are how many each Service had that were ready.
+	endpoints map[string]int
 	// volumes are the folders of local volumes that belong to saved objects.
 	volumes []string
 }
@@ -32,8 +32,9 @@ func readTarget(dir string) (*target, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &target{dir: dir, state: state, pods: map[string]*corev1.Pod{}}
+	t := &target{dir: dir, state: state, pods: map[string]*corev1.Pod{}, endpoints: map[string]int{}}
 	for key, entry := range state {
+		countEndpoints(t.endpoints, key, entry.Value)
 		switch {
 		case strings.HasPrefix(key, podPrefix):
 			pod := &corev1.Pod{}
@@ -98,8 +99,6 @@ func (t *target) renew(key string) ([]byte, error) {
 	return anew, nil
 }
 
-const endpointsPrefix = "/registry/services/endpoints/"
-
 // serviceOf is the key of the Service that a derived object belongs to; empty
 // when no controller looks after the object.
 func serviceOf(key string, value []byte) string {
@@ -120,6 +119,21 @@ func serviceOf(key string, value []byte) string {
 	return servicePrefix + metadata.Namespace + "/" + metadata.Labels[discoveryv1.LabelServiceName]
 }
 
+// countEndpoints adds the ready endpoints of an EndpointSlice that a controller
+// looks after to those of its Service; other objects have none.
+func countEndpoints(counts map[string]int, key string, value []byte) {
+	slice := &discoveryv1.EndpointSlice{}
+	if !strings.HasPrefix(key, slicePrefix) || decode(value, slice) != nil {
+		return
+	}
+	service := serviceOf(key, value)
+	for _, endpoint := range slice.Endpoints {
+		if service != "" && (endpoint.Conditions.Ready == nil || *endpoint.Conditions.Ready) {
+			counts[service]++
+		}
+	}
+}
+
 // wanted are the UIDs that the nodes' runtimes know the saved pods by.
 func (t *target) wanted() []string {
 	uids := []string{}
@@ -130,5 +144,3 @@ func (t *target) wanted() []string {
 	}
 	return uids
 }
-
-func (t *target) sortedPods() []string { return slices.Sorted(maps.Keys(t.pods)) }
