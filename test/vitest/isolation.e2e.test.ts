@@ -1,5 +1,5 @@
-import { afterEach, expect, test } from 'vitest'
-import { containersOf, type Runner, type UserProject, userProject } from './project.ts'
+import { afterEach, expect, test, vi } from 'vitest'
+import { containersOf, output, type Runner, type UserProject, userProject } from './project.ts'
 
 const projects: UserProject[] = []
 afterEach(async () => {
@@ -153,4 +153,48 @@ test('a file that can not have what it asks for fails with the reason, and no ot
   expect(all).toMatch(/@mayfly-isolation of \S+misspelt\.test\.ts is "rolback"/)
   expect(all).not.toContain('it ran')
   expect(await containersOf(name)).toEqual([])
+})
+
+test('a run that is killed leaves neither the cluster that a file has nor the one that is made ahead', async () => {
+  const name = clusterName()
+  const waits = `
+    import { test } from 'mayfly/vitest/test'
+    test('waits', async ({ cluster }) => { console.log('under way on ' + cluster.name); await new Promise(() => {}) })`
+  const project = await projectOf('Vitest 5', {
+    'vitest.config.ts': config({ name, isolation: 'cluster', maxClusters: 2 }, { fileParallelism: false }),
+    'one.test.ts': waits,
+    'two.test.ts': waits,
+  })
+  const clusters = [`${name}-1`, `${name}-2`]
+  const containers = async () => (await Promise.all(clusters.map(containersOf))).map(({ length }) => length)
+  const run = project.run(['run'])
+  await output(run, /under way on/)
+  await vi.waitUntil(async () => (await containers()).every((count) => count > 0), {
+    timeout: 60_000,
+    interval: 200,
+  })
+  run.kill('SIGKILL')
+  await vi.waitUntil(async () => (await containers()).every((count) => count === 0), {
+    timeout: 30_000,
+    interval: 200,
+  })
+})
+
+test.each([
+  ['vmThreads', {}],
+  ['threads', { isolate: false, fileParallelism: false }],
+])('files in pool %s, with %o, give back what they had', async (pool, options) => {
+  const name = clusterName()
+  const project = await projectOf('Vitest 5', {
+    'vitest.config.ts': config(
+      { name, isolation: 'rollback', maxClusters: 1, manifests: ['shared.yaml'] },
+      { pool, ...options },
+    ),
+    'shared.yaml': manifest,
+    'one.test.ts': leavesTraces('one'),
+    'two.test.ts': leavesTraces('two'),
+  })
+  const { all } = await project.run(['run'])
+  expect(all).toMatch(/Tests +2 passed \(2\)/)
+  expect([...clustersOfFiles(all).values()]).toEqual([`${name}-1`, `${name}-1`])
 })
