@@ -17,6 +17,17 @@ export interface ImageBuild {
 }
 
 /**
+ * The folder of a build, in full.
+ *
+ * @throws MayflyError `IMAGE_BUILD_FAILED` where there is none
+ */
+export async function findContext({ build, tag }: Pick<ImageBuild, 'build' | 'tag'>): Promise<string> {
+  const folder = resolve(build)
+  if ((await stat(folder).catch(() => undefined))?.isDirectory()) return folder
+  throw new MayflyError('IMAGE_BUILD_FAILED', `Can't build "${tag}": there is no folder ${folder}`)
+}
+
+/**
  * Builds an image with `docker build` or `podman build`. The client does it, and not a request to the engine, so that a
  * Dockerfile means the same as on the command line: BuildKit, caches, `.dockerignore`.
  *
@@ -27,10 +38,7 @@ export async function buildImage(
   { build, tag, dockerfile, args = {} }: ImageBuild,
   signal: AbortSignal | undefined,
 ): Promise<void> {
-  const folder = resolve(build)
-  if (!(await stat(folder).catch(() => undefined))?.isDirectory()) {
-    throw new MayflyError('IMAGE_BUILD_FAILED', `Can't build "${tag}": there is no folder ${folder}`)
-  }
+  const folder = await findContext({ build, tag })
   const argv = [
     'build',
     '--tag',

@@ -16,7 +16,7 @@ export { explainPullPolicy } from './pull-policy.ts'
 export { nodeReference } from './reference.ts'
 export type { LoadedImage, NodeLoad } from './report.ts'
 export { createLayersVolume, layersVolume, sharedLayersMounts } from './shared-layers.ts'
-export type { ImageArchive, ImageSource } from './sources.ts'
+export { checkSources, type ImageArchive, type ImageSource } from './sources.ts'
 
 /** How images get onto nodes; `auto` is zero-copy where it can be, else by stream. */
 export type LoadStrategy = 'auto' | 'stream' | 'zero-copy'

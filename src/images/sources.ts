@@ -12,7 +12,7 @@ import {
   unreadable,
   wrongPlatform,
 } from './archive.ts'
-import { buildImage, type ImageBuild } from './build.ts'
+import { buildImage, findContext, type ImageBuild } from './build.ts'
 import { isImageId, nearNames, nodeReference } from './reference.ts'
 
 /** A tar archive with images: what `docker save` writes, or an OCI layout; gzipped or not. */
@@ -97,6 +97,29 @@ export async function resolveSources(
     } else merged.set(key, image)
   }
   return [...merged.values()]
+}
+
+/**
+ * Makes sure of what can be known of sources before there is a node: the engine has the images, the archives and folders exist.
+ *
+ * @throws MayflyError `IMAGE_NOT_FOUND` with near names, `IMAGE_UNREADABLE`, `IMAGE_WRONG_PLATFORM`, `IMAGE_BUILD_FAILED`
+ */
+export async function checkSources(
+  engine: Engine,
+  sources: readonly ImageSource[],
+  signal?: AbortSignal,
+): Promise<void> {
+  const built = sources.flatMap((source) =>
+    typeof source === 'object' && 'build' in source ? source.tag : [],
+  )
+  await Promise.all(
+    sources.map(async (source) => {
+      if (typeof source === 'object' && 'build' in source) await findContext(source)
+      else if (!(await archiveIn(source)) && !built.includes(source as string)) {
+        await fromEngine(engine, source as string, `linux/${engine.arch}`, signal)
+      }
+    }),
+  )
 }
 
 async function archiveIn(source: string | ImageArchive): Promise<ImageArchive | undefined> {

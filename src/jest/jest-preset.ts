@@ -1,5 +1,8 @@
 /** Jest's preset: `preset: 'mayfly/jest'`. Options go to `testEnvironmentOptions.mayfly`. */
 import { fileURLToPath } from 'node:url'
+import { requireNode } from '../node-version.ts'
+
+requireNode()
 
 const extension = import.meta.url.slice(import.meta.url.lastIndexOf('.'))
 const path = (name: string) => fileURLToPath(new URL(`./${name}${extension}`, import.meta.url))

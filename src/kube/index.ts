@@ -26,6 +26,7 @@ export {
 export { jsonPath } from './jsonpath.ts'
 export type { Access } from './kubeconfig.ts'
 export { followPodLogs, type PodLogOptions, type PodRef, podLogs } from './logs.ts'
+export { manifestPaths } from './manifest-paths.ts'
 export { type LoadManifestsOptions, loadManifests, type ManifestSource, parseManifests } from './manifests.ts'
 export {
   conditionOf,

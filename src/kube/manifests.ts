@@ -1,10 +1,10 @@
 import { glob, readdir, readFile, stat } from 'node:fs/promises'
-import { dirname, extname, join, relative, resolve } from 'node:path'
+import { basename, dirname, extname, join, relative, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { isDeepStrictEqual } from 'node:util'
-import { execa } from 'execa'
 import { LineCounter, parseAllDocuments, type YAMLParseError } from 'yaml'
 import { MayflyError, messageOf } from '../errors.ts'
+import { isKustomization, kustomizeOnHost } from './kustomize.ts'
 import { didYouMean } from './near.ts'
 import { type KubeObject, keyOf, nameOf } from './objects.ts'
 
@@ -35,13 +35,20 @@ export type ManifestSource =
 export interface LoadManifestsOptions {
   /** What relative paths start from; default: the working directory. */
   cwd?: string
-  /** Builds a kustomization folder into YAML text. Default: `kubectl kustomize`, or `kustomize build` where there is no kubectl. */
+  /** Builds a kustomization folder into YAML text; default {@link kustomizeOnHost}, and an error where that has no program for it. */
   kustomize?: (folder: string) => Promise<string>
   signal?: AbortSignal
 }
 
 const extensions = new Set(['.yaml', '.yml', '.json'])
-const kustomizations = ['kustomization.yaml', 'kustomization.yml', 'Kustomization']
+/** Whether a source is a path or a glob, and not YAML text or a URL. */
+export function isManifestPath(source: ManifestSource): source is string {
+  return typeof source === 'string' && !source.includes('\n') && !isUrl(source)
+}
+
+function isUrl(source: string): boolean {
+  return /^[a-z]{2,}:\/\//.test(source)
+}
 
 const origins = new WeakMap<KubeObject, string>()
 
@@ -86,7 +93,7 @@ async function load(source: ManifestSource, index: number, context: Context): Pr
   if (source instanceof URL) return loadUrl(source, context)
   if (typeof source === 'string') {
     if (source.includes('\n')) return parseManifests(source, 'inline YAML')
-    return /^[a-z]{2,}:\/\//.test(source) ? loadUrl(new URL(source), context) : loadPath(source, context)
+    return isUrl(source) ? loadUrl(new URL(source), context) : loadPath(source, context)
   }
   if (typeof source !== 'object' || source === null) {
     throw new MayflyError(
@@ -140,7 +147,7 @@ async function nearbyHint(absolute: string, { cwd }: Context): Promise<string> {
 async function loadFolder(folder: string, context: Context): Promise<KubeObject[]> {
   const shown = relative(context.cwd, folder) || '.'
   const entries = await readdir(folder, { withFileTypes: true })
-  if (entries.some((entry) => kustomizations.includes(entry.name))) {
+  if (entries.some((entry) => isKustomization(entry.name))) {
     return parseManifests(await context.kustomize(folder), `kustomize build ${shown}`)
   }
   const files = entries
@@ -161,7 +168,7 @@ async function loadFolder(folder: string, context: Context): Promise<KubeObject[
 
 async function loadFile(file: string, { cwd }: Context): Promise<KubeObject[]> {
   const shown = relative(cwd, file)
-  if (kustomizations.some((name) => file.endsWith(`/${name}`))) {
+  if (isKustomization(basename(file))) {
     throw new MayflyError('MANIFEST_INVALID', `${shown} is a kustomization, not a manifest`, {
       hint: `Name its folder, ${dirname(shown)}, to have it built`,
     })
@@ -276,26 +283,11 @@ function withoutRepeats(objects: KubeObject[]): KubeObject[] {
 }
 
 async function localKustomize(folder: string, signal: AbortSignal | undefined): Promise<string> {
-  for (const [command, ...args] of [
-    ['kubectl', 'kustomize'],
-    ['kustomize', 'build'],
-  ] as const) {
-    const result = await execa(command, [...args, folder], {
-      reject: false,
-      ...(signal && { cancelSignal: signal }),
-    })
-    signal?.throwIfAborted()
-    if (result.code === 'ENOENT') continue
-    if (!result.failed) return result.stdout
-    throw new MayflyError('MANIFEST_INVALID', `${command} could not build the kustomization ${folder}`, {
-      output: result.stderr || messageOf(result),
-    })
-  }
+  const built = await kustomizeOnHost(folder, signal)
+  if (built !== undefined) return built
   throw new MayflyError(
     'MANIFEST_INVALID',
     `The kustomization ${folder} cannot be built: neither kubectl nor kustomize is in the PATH`,
-    {
-      hint: 'Install kubectl, or give the built YAML',
-    },
+    { hint: 'Install kubectl, or give the built YAML' },
   )
 }

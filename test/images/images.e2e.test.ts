@@ -23,7 +23,13 @@ import {
   removeVolume,
   tagImage,
 } from '../../src/engine/index.ts'
-import { createLayersVolume, type ImageNode, loadImages } from '../../src/images/index.ts'
+import {
+  checkSources,
+  createLayersVolume,
+  type ImageNode,
+  type ImageSource,
+  loadImages,
+} from '../../src/images/index.ts'
 import { label } from '../../src/reaper/index.ts'
 import { busyboxLayer, dockerArchive, type MadeImage, ociArchive, sha256, tar } from './made-images.ts'
 import { listedImages, type NodeOptions, restartNode, runImage, startNode, storeOf } from './nodes.ts'
@@ -210,6 +216,20 @@ describe("a node that sees the engine's store", () => {
     await killContainer(engine, there.containerId)
     await restartNode(engine, there)
     expect(await runImage(engine, there, full(name), 'cat', '/data/greeting')).toBe('hello')
+  })
+})
+
+describe('before there is a node', () => {
+  test('what is missing is known already', async () => {
+    const name = await inEngine([busybox])
+    const build = { build: folder, tag: unique('built') }
+    await checkSources(engine, [name, await inFile(await file('a')), build, build.tag])
+
+    const missing = (source: ImageSource) => checkSources(engine, [name, source])
+    await expect(missing('no/such-app:1')).rejects.toThrow('has no image "no/such-app:1"')
+    await expect(missing(join(folder, 'no.tar'))).rejects.toThrow('there is no file')
+    await expect(missing({ archive: 'no-app' })).rejects.toThrow('there is no file')
+    await expect(missing({ build: join(folder, 'no'), tag: 'app' })).rejects.toThrow('there is no folder')
   })
 })
 

@@ -4,6 +4,7 @@ import {
   type LoadManifestsOptions,
   loadManifests,
   type ManifestSource,
+  manifestPaths,
   parseManifests,
 } from '../../src/kube/index.ts'
 
@@ -97,6 +98,25 @@ describe('scalars are read as kubectl reads them', () => {
     )
     expect(object?.spec).toEqual({ b: 1, c: 2 })
   })
+})
+
+test('what is to be watched: files, folders, and all that a kustomization reaches into', async () => {
+  const sources = [
+    'shop',
+    'shop/30-config.json',
+    'widgets/*.yaml',
+    'kustomize/overlay',
+    'kind: A\n',
+    settings,
+  ]
+  expect(await manifestPaths(sources, cwd)).toEqual([
+    `${cwd}/shop/**`,
+    `${cwd}/shop/30-config.json`,
+    `${cwd}/widgets/*.yaml`,
+    `${cwd}/kustomize/overlay/**`,
+    `${cwd}/kustomize/base/**`,
+    `${cwd}/kustomize/base/configmap.yaml`,
+  ])
 })
 
 describe('a mistake is told with its place, and what to do', () => {

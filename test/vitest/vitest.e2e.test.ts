@@ -132,6 +132,7 @@ describe.each(['Vitest 5', 'Vitest 4.1'] as const)('%s', (runner) => {
     expect(all.match(/has no image "no\/such-node:1"/g)).toHaveLength(1)
     expect(all).toContain('→ Build it with `npx mayfly build node-image`')
     expect(all).not.toContain('it ran')
+    expect(all).not.toContain('No test files found')
     expect(all).not.toMatch(/^ +(at|❯) .*mayfly/m)
   })
 })
