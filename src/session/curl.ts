@@ -1,4 +1,5 @@
 import { request as httpRequest, type IncomingMessage, type OutgoingHttpHeaders } from 'node:http'
+import { isIP } from 'node:net'
 import { Duplex, PassThrough } from 'node:stream'
 import { text } from 'node:stream/consumers'
 import { connect as connectTls } from 'node:tls'
@@ -112,7 +113,11 @@ async function exchange(
   const port = target.port || (isTls ? '443' : '80')
   const tunnel = dial(kube, namespace, host, port, signal)
   const socket = isTls
-    ? connectTls({ socket: tunnel, servername: host, ...(ca ? { ca } : { rejectUnauthorized: false }) })
+    ? connectTls({
+        socket: tunnel,
+        ...(isIP(host) ? { host } : { servername: host }),
+        ...(ca ? { ca } : { rejectUnauthorized: false }),
+      })
     : tunnel
   try {
     const response = await new Promise<IncomingMessage>((resolve, reject) => {

@@ -62,6 +62,10 @@ export async function giveFileClusterBack(): Promise<void> {
 }
 
 async function connect(file: string): Promise<FileCluster> {
+  const failure = inject('mayflyFailure')
+  if (failure) {
+    throw new MayflyError('CLUSTER_UNFIT', `The cluster could not be brought up to date: ${failure}`)
+  }
   const run = contextIfAny()
   if (!run) {
     throw new MayflyError('CLUSTER_NOT_FOUND', 'This Vitest project has no cluster', {

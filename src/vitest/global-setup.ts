@@ -4,7 +4,14 @@
  */
 import type { TestProject } from 'vitest/node'
 import { isMayflyError, MayflyError, messageOf } from '../errors.ts'
-import { acquireSession, type MayflyOptions, planSession, releaseSession } from '../session/index.ts'
+import {
+  acquireSession,
+  type MayflyOptions,
+  planSession,
+  releaseSession,
+  type Session,
+  type SessionPlan,
+} from '../session/index.ts'
 import { expectedFiles } from './expected-files.ts'
 import './provided-context.ts'
 import { optionsOfPlugin } from './plugin-options.ts'
@@ -16,22 +23,45 @@ export default async function setup(project: TestProject): Promise<(() => Promis
   // Vitest runs this for a root project as well that only holds the others together.
   if (!project.vitest.projects.includes(project)) return undefined
   const plan = planSession(optionsOfPlugin(project) ?? plainOptions(project), project.config.root)
+  let session: Session | undefined
+  const prepare = async (testFiles: readonly string[]) => {
+    session = await (session ? reloaded(session) : opened(plan, project))
+    await session.expect(project, expectedFiles(project, testFiles, plan.isolation))
+  }
+  project.onTestsRerun(async (specifications) => {
+    const testFiles = specifications.map(({ moduleId }) => moduleId)
+    // What is thrown here ends Vitest, and the cluster with it; a mistake in a manifest should not.
+    const failure = await prepare(testFiles).then(() => undefined, messageOf)
+    project.provide('mayflyFailure', failure)
+  })
+  const end = async () => session && releaseSession(plan)
   try {
-    const session = await acquireSession(plan)
-    const context = await session.contextFor(plan)
-    await session.expect(project, expectedFiles(project, project.vitest.state.getPaths(), plan.isolation))
-    project.provide('kubeconfig', context.kubeconfig)
-    project.provide('mayfly', context)
-    project.onTestsRerun(async (specifications) => {
-      await session.reload()
-      const paths = specifications.map(({ moduleId }) => moduleId)
-      await session.expect(project, expectedFiles(project, paths, plan.isolation))
-    })
+    await prepare(project.vitest.state.getPaths())
   } catch (thrown) {
-    await releaseSession(plan)
+    keepNoTestFilesQuiet(project)
+    // A rerun may succeed, and Vitest has nothing then that this would have returned.
+    project.vitest.onClose(end)
     throw readable(thrown)
   }
-  return () => releaseSession(plan)
+  return end
+}
+
+async function opened(plan: SessionPlan, project: TestProject): Promise<Session> {
+  const session = await acquireSession(plan)
+  try {
+    const context = await session.contextFor(plan)
+    project.provide('kubeconfig', context.kubeconfig)
+    project.provide('mayfly', context)
+    return session
+  } catch (thrown) {
+    await releaseSession(plan)
+    throw thrown
+  }
+}
+
+async function reloaded(session: Session): Promise<Session> {
+  await session.reload()
+  return session
 }
 
 function plainOptions(project: TestProject): MayflyOptions {
@@ -42,6 +72,17 @@ function plainOptions(project: TestProject): MayflyOptions {
     return JSON.parse(text) as MayflyOptions
   } catch (thrown) {
     throw new MayflyError('CONFIG_INVALID', `MAYFLY_OPTIONS is no JSON: ${messageOf(thrown)}`)
+  }
+}
+
+/**
+ * Vitest prints "No test files found" also for a run whose setup failed, before the reason, because its reporters are told of
+ * the end of a run without files and without errors (`runFiles` in vitest/src/node/core.ts).
+ */
+function keepNoTestFilesQuiet({ vitest: { logger } }: TestProject): void {
+  const print = logger.printNoTestFound
+  logger.printNoTestFound = () => {
+    logger.printNoTestFound = print
   }
 }
 

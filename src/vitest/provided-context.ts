@@ -6,6 +6,8 @@ declare module 'vitest' {
     kubeconfig: string
     /** All that there is to know of the run's cluster. */
     mayfly: MayflyContext
+    /** Why the cluster is not what it should be, in watch mode. @internal */
+    mayflyFailure: string | undefined
   }
 }
 

@@ -6,12 +6,15 @@ import { execa } from 'execa'
 const root = resolve(import.meta.dirname, '../..')
 const tsc = join(root, 'node_modules/typescript/bin/tsc')
 
+/** Files by their paths within the project. */
+export type ProjectFiles = Record<string, string | Uint8Array>
+
 /** A project of a user's: mayfly is installed as it is published, beside a test runner. */
 export interface UserProject extends AsyncDisposable {
   dir: string
   /** Starts the test runner; nothing is thrown when it fails. */
   run(argv?: readonly string[]): UserProjectRun
-  write(files: Record<string, string>): Promise<void>
+  write(files: ProjectFiles): Promise<void>
 }
 
 /** Where a test runner's package is, and its program. */
@@ -24,7 +27,7 @@ export const runners = {
 export type Runner = keyof typeof runners
 
 /** Makes a project in a temporary folder. The packages that mayfly depends on are linked to, the package itself is built into it. */
-export async function userProject(runner: Runner, files: Record<string, string>): Promise<UserProject> {
+export async function userProject(runner: Runner, files: ProjectFiles): Promise<UserProject> {
   const dir = await mkdtemp(join(await realpath(tmpdir()), 'mayfly-project-'))
   const modules = join(dir, 'node_modules')
   await mkdir(join(modules, 'mayfly'), { recursive: true })
@@ -46,7 +49,10 @@ export async function userProject(runner: Runner, files: Record<string, string>)
       return start(dir, program, argv)
     },
     async write(changed) {
-      for (const [name, content] of Object.entries(changed)) await writeFile(join(dir, name), content)
+      for (const [name, content] of Object.entries(changed)) {
+        await mkdir(dirname(join(dir, name)), { recursive: true })
+        await writeFile(join(dir, name), content)
+      }
     },
     async [Symbol.asyncDispose]() {
       await rm(dir, { recursive: true, force: true })
@@ -82,19 +88,25 @@ function start(cwd: string, program: string, argv: readonly string[]) {
 /** A test runner under way. */
 export type UserProjectRun = ReturnType<typeof start>
 
-/** Waits until a running program has printed something, from now on. */
-export async function output(run: UserProjectRun, wanted: RegExp): Promise<void> {
+const patienceMs = 90_000
+
+/** Waits until a running program has printed all that is wanted, from now on, and returns what it printed. */
+export async function output(run: UserProjectRun, ...wanted: RegExp[]): Promise<string> {
   const { promise, resolve, reject } = Promise.withResolvers<void>()
   let seen = ''
   const read = (chunk: Buffer) => {
     seen += chunk.toString()
-    if (wanted.test(seen)) resolve()
+    if (wanted.every((pattern) => pattern.test(seen))) resolve()
   }
   run.all.on('data', read)
-  run.then(() => reject(new Error(`it ended without ${wanted}:\n${seen}`)))
+  const missing = (how: string) => reject(new Error(`${how} without ${wanted.join(' and ')}:\n${seen}`))
+  run.then(() => missing('it ended'))
+  const timer = setTimeout(missing, patienceMs, 'it was waited for')
   try {
     await promise
+    return seen
   } finally {
+    clearTimeout(timer)
     run.all.off('data', read)
   }
 }

@@ -1,14 +1,23 @@
 import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { execa } from 'execa'
 import { afterEach, describe, expect, test, vi } from 'vitest'
-import { containersOf, output, type Runner, type UserProject, userProject } from './project.ts'
+import { busyboxLayer } from '../images/made-images.ts'
+import {
+  containersOf,
+  output,
+  type ProjectFiles,
+  type Runner,
+  type UserProject,
+  userProject,
+} from './project.ts'
 
 const projects: UserProject[] = []
 afterEach(async () => {
   for (const project of projects.splice(0)) await project[Symbol.asyncDispose]()
 })
 
-async function projectOf(runner: Runner, files: Record<string, string>): Promise<UserProject> {
+async function projectOf(runner: Runner, files: ProjectFiles): Promise<UserProject> {
   const project = await userProject(runner, files)
   projects.push(project)
   return project
@@ -36,7 +45,7 @@ describe.each(['Vitest 5', 'Vitest 4.1'] as const)('%s', (runner) => {
       'vitest.config.ts': `
         import { mayfly } from 'mayfly/vitest'
         import { defineConfig } from 'vitest/config'
-        const cluster = () => mayfly({ name: '${name}', manifests: ['shared.yaml'] })
+        const cluster = () => mayfly({ name: '${name}', manifests: ['shared.yaml'], keepFailedNamespaces: true })
         export default defineConfig({ test: { projects: [
           { plugins: [cluster()], test: { name: 'one', include: ['one.test.ts'] } },
           { plugins: [cluster()], test: { name: 'two', include: ['two.test.ts'] } },
@@ -44,6 +53,7 @@ describe.each(['Vitest 5', 'Vitest 4.1'] as const)('%s', (runner) => {
       'shared.yaml': 'apiVersion: v1\nkind: ConfigMap\nmetadata: { name: shared }\n',
       'one.test.ts': `
         import { expect, test } from 'mayfly/vitest/test'
+        import { rootCertificates } from 'node:tls'
         import { inject } from 'vitest'
         import { web } from './web.ts'
 
@@ -71,6 +81,17 @@ describe.each(['Vitest 5', 'Vitest 4.1'] as const)('%s', (runner) => {
           await eventually(async () => expect(await namespace.events()).not.toHaveLength(0))
         })
 
+        test('curl speaks TLS, and trusts whom it is told to', async ({ cluster, namespace }) => {
+          const ca = (await namespace.waitFor('configmap/kube-root-ca.crt', 'exists')).data['ca.crt']
+          const { spec } = await cluster.object('service/kubernetes', 'default').get()
+          for (const host of ['kubernetes.default', spec.clusterIP]) {
+            expect(await namespace.curl('https://' + host + '/version', { ca })).toMatchObject({ status: 200 })
+          }
+          const url = 'https://kubernetes.default/version'
+          expect(await namespace.curl(url)).toMatchObject({ status: 200 })
+          await expect(namespace.curl(url, { ca: rootCertificates[0], retry: false })).rejects.toThrow(/certificate/)
+        })
+
         test('fails because its program crashes', async ({ namespace }) => {
           await namespace.apply(web(['sh', '-c', 'echo the flux is missing; exit 7']))
           await expect(namespace.deployment('web')).toBecomeAvailable()
@@ -88,7 +109,14 @@ describe.each(['Vitest 5', 'Vitest 4.1'] as const)('%s', (runner) => {
           await namespace.waitFor('pod/short', { jsonPath: '{.status.phase}', value: 'Succeeded' })
           await namespace.delete('pod/short', { gracePeriodSeconds: 0 })
           await new Promise(() => {})
-        }, 8_000)`,
+        }, 8_000)
+
+        test('the namespaces of failed tests are kept, and no others', async ({ kube }) => {
+          const { items } = await kube.core.listNamespace({ labelSelector: 'io.mayfly/part=test' })
+          const kept = items.filter(({ status }) => status.phase === 'Active')
+          expect(kept.map(({ metadata }) => metadata.annotations['io.mayfly/test']).sort()).toEqual([
+            'fails because its program crashes', 'fails with a difference', 'times out after its pod is gone'])
+        })`,
       'two.test.ts': `
         import { expect, test } from 'mayfly/vitest/test'
         test('the same cluster', ({ cluster }) => expect(cluster.name).toBe('${name}'))`,
@@ -96,13 +124,14 @@ describe.each(['Vitest 5', 'Vitest 4.1'] as const)('%s', (runner) => {
 
     const { all, exitCode } = await project.run(['run'])
 
-    expect(all).toMatch(/Tests +3 failed \| 3 passed \(6\)/)
+    expect(all).toMatch(/Tests +3 failed \| 5 passed \(8\)/)
     expect(exitCode).toBe(1)
     // Once for both projects, and gone.
     expect(all.match(/✓ Start the node/g)).toHaveLength(1)
     expect(all.match(/✓ Apply 1 object /g)).toHaveLength(1)
     expect(all).toContain(`✓ Delete cluster ${name}`)
     expect(await containersOf(name)).toEqual([])
+    expect(all).toMatch(/Namespace fails-with-a-difference-\w+ was kept, as asked/)
     // The reason, from the matcher, before the test's own time-out.
     expect(all).toMatch(/Waited \d+(\.\d+)? s for Deployment \S+\/web to be available/)
     expect(all).toContain('  | the flux is missing')
@@ -152,43 +181,88 @@ test('the plain globalSetup takes its options from provide', async () => {
   expect(all).toContain('has no image "no/such-node:2"')
 })
 
-test('watch mode keeps the cluster, and applies only what changed', async () => {
+test('watch mode keeps the cluster, and brings only what changed to it', async () => {
   const name = clusterName()
+  const image = `mayfly-test/${name}:dev`
   const project = await projectOf('Vitest 5', {
     'vitest.config.ts': `
       import { mayfly } from 'mayfly/vitest'
       import { defineConfig } from 'vitest/config'
-      export default defineConfig({ plugins: [mayfly({ name: '${name}', manifests: ['one.yaml', 'two.yaml'] })] })`,
-    'one.yaml': 'apiVersion: v1\nkind: ConfigMap\nmetadata: { name: one }\ndata: { v: "1" }\n',
-    'two.yaml': 'apiVersion: v1\nkind: ConfigMap\nmetadata: { name: two }\n',
-    'a.test.ts': watched(1),
+      export default defineConfig({ plugins: [mayfly({
+        name: '${name}', images: [{ build: 'app', tag: '${image}' }], manifests: ['config', 'one.yaml'],
+      })] })`,
+    'app/Dockerfile': 'FROM scratch\nADD root.tar /\nCOPY page /www/page\n',
+    'app/root.tar': await busyboxLayer(),
+    'app/page': 'first',
+    'config/kustomization.yaml': 'resources: [web.yaml]\n',
+    'config/web.yaml': deploymentOf(image),
+    'one.yaml': configMap('1'),
+    'a.test.ts': `
+      import { test } from 'mayfly/vitest/test'
+      test('a', async ({ cluster, namespace }) => {
+        const { data } = await cluster.object('configmap/one', 'default').get()
+        const { body } = await namespace.curl('http://web.default/page')
+        console.log('seen ' + data.v + ' and ' + body)
+      })`,
   })
   const run = project.run(['watch'])
+  const idle = /Wa(it|tch)ing for file changes/
+  const rerun = async (files: ProjectFiles, wanted: RegExp) => {
+    const printed = output(run, wanted, idle)
+    await project.write(files)
+    return printed
+  }
   try {
-    await output(run, /seen 1\b.*Waiting for file changes/s)
-    await project.write({
-      'one.yaml': 'apiVersion: v1\nkind: ConfigMap\nmetadata: { name: one }\ndata: { v: "2" }\n',
-    })
-    const again = output(run, /Apply 1 object\b.*seen 2\b.*Waiting for file changes/s)
-    await project.write({ 'a.test.ts': watched(2) })
-    await again
+    await output(run, /seen 1 and first/, idle)
+
+    // A manifest: it alone is applied, and tests run again by themselves.
+    await rerun({ 'one.yaml': configMap('2') }, /Apply 1 object .*seen 2 and first/s)
+    // An image: pods that run it are replaced.
+    await project.write({ 'app/page': 'second' })
+    const restarted = await rerun({ 'config/web.yaml': deploymentOf(image) }, /seen 2 and second/)
+    expect(restarted).toContain('Restart Deployment web')
+    expect(restarted).not.toContain('Apply')
+    // A mistake: tests fail with it, and it can be mended.
+    await rerun({ 'one.yaml': 'kind: {' }, /could not be brought up to date: one\.yaml:1 is not valid YAML/)
+    await rerun({ 'one.yaml': configMap('3') }, /Apply 1 object .*seen 3 and second/s)
   } finally {
     run.kill('SIGTERM')
   }
   const { all } = await run
   expect(all.match(/✓ Start the node/g)).toHaveLength(1)
-  expect(all.match(/✓ Apply 2 objects/g)).toHaveLength(1)
   await vi.waitUntil(async () => (await containersOf(name)).length === 0, { timeout: 30_000, interval: 200 })
+  await execa('docker', ['rmi', '--force', image])
 })
 
-function watched(run: number): string {
-  return `
-    import { expect, test } from 'mayfly/vitest/test'
-    test('run ${run}', async ({ cluster }) => {
-      const { data } = await cluster.object('configmap/one', 'default').get()
-      console.log('seen ' + data.v)
-      expect(data.v).toBe('${run}')
-    })`
+function configMap(version: string): string {
+  return `apiVersion: v1\nkind: ConfigMap\nmetadata: { name: one }\ndata: { v: "${version}" }\n`
+}
+
+function deploymentOf(image: string): string {
+  const command = ['/bin/busybox', 'httpd', '-f', '-p', '80', '-h', '/www']
+  const probe = { httpGet: { path: '/page', port: 80 }, periodSeconds: 1 }
+  const container = { name: 'web', image, imagePullPolicy: 'Never', command, readinessProbe: probe }
+  const spec = { terminationGracePeriodSeconds: 0, containers: [container] }
+  const labels = { app: 'web' }
+  return [
+    {
+      apiVersion: 'apps/v1',
+      kind: 'Deployment',
+      metadata: { name: 'web' },
+      spec: {
+        selector: { matchLabels: labels },
+        template: { metadata: { labels }, spec },
+      },
+    },
+    {
+      apiVersion: 'v1',
+      kind: 'Service',
+      metadata: { name: 'web' },
+      spec: { selector: labels, ports: [{ port: 80 }] },
+    },
+  ]
+    .map((object) => JSON.stringify(object))
+    .join('\n---\n')
 }
 
 test('a run that is killed leaves nothing', async () => {
