@@ -13,11 +13,12 @@ import {
   limitsFromNow,
   type NamespaceLease,
 } from '../session/worker.ts'
-import { helpersGlobal, type JestHelpers, type MayflyTest, type MayflyTestCall } from './helpers.ts'
+import { helpersGlobal, type JestHelpers, type MayflyTest } from './helpers.ts'
 import { contextOfRun } from './run-state.ts'
+import { type TestBody, testWithFixtures } from './test-api.ts'
 
-/** The test that runs. */
-interface Current {
+/** A test that runs. */
+interface RunningTest {
   name: string
   timeoutMs: number
   ended: AbortController
@@ -39,7 +40,8 @@ export default class MayflyEnvironment extends TestEnvironment {
   readonly #globals: Globals
   readonly #context: EnvironmentContext
   #file: FileCluster | undefined
-  #current: Current | undefined
+  /** More than one where tests are concurrent. */
+  readonly #running = new Map<Circus.TestEntry, RunningTest>()
 
   constructor(config: JestEnvironmentConfig, context: EnvironmentContext) {
     super(config, context)
@@ -70,13 +72,14 @@ export default class MayflyEnvironment extends TestEnvironment {
   async handleTestEvent(event: Circus.AsyncEvent | Circus.SyncEvent, state: Circus.State): Promise<void> {
     if (event.name === 'test_fn_start') {
       const timeoutMs = event.test.timeout ?? state.testTimeout
-      this.#current = { name: fullNameOf(event.test), timeoutMs, ended: new AbortController() }
-    } else if (event.name === 'test_done' && this.#current) {
-      const current = this.#current
-      this.#current = undefined
-      current.ended.abort()
+      const name = fullNameOf(event.test)
+      this.#running.set(event.test, { name, timeoutMs, ended: new AbortController() })
+    } else if (event.name === 'test_done') {
+      const test = this.#running.get(event.test)
+      this.#running.delete(event.test)
+      test?.ended.abort()
       const errors = event.test.errors.map((error) => messageOfFailure(error))
-      const diagnosis = await current.lease?.end({ failed: errors.length > 0, errors })
+      const diagnosis = await test?.lease?.end({ failed: errors.length > 0, errors })
       if (diagnosis) this.#globals.console.error(diagnosis.text)
     }
   }
@@ -88,7 +91,7 @@ export default class MayflyEnvironment extends TestEnvironment {
     }
     const { cluster, context } = file
     this.#globals.expect.extend(kubeMatchers as unknown as Parameters<JestHelpers['expect']['extend']>[0])
-    const test = this.#testOn(this.#globals.test, file)
+    const test = testWithFixtures(this.#globals.test, (body) => this.#run(body, file))
     return {
       test,
       it: test,
@@ -100,31 +103,13 @@ export default class MayflyEnvironment extends TestEnvironment {
     }
   }
 
-  #testOn(test: MayflyTest, file: FileCluster): MayflyTest {
-    const withCluster =
-      (call: MayflyTestCall): MayflyTestCall =>
-      (name, run, timeoutMs) =>
-        // Jest looks at the number of parameters to tell tests with a callback.
-        (call as unknown as (name: string, run: () => unknown, timeoutMs?: number) => void)(
-          name,
-          () => this.#run(run, file),
-          timeoutMs,
-        )
-    return Object.assign(withCluster(test), {
-      only: withCluster(test.only),
-      skip: withCluster(test.skip),
-      failing: withCluster(test.failing),
-    })
-  }
-
-  async #run(run: Parameters<MayflyTestCall>[1], file: FileCluster): Promise<unknown> {
-    const current = this.#current
-    if (!current) throw new Error('Tests of mayfly/jest/test cannot run side by side within a file')
+  async #run(body: TestBody, file: FileCluster): Promise<unknown> {
+    const current = this.#thisTest()
     const { signal } = current.ended
     const limits = limitsFromNow(current.timeoutMs, signal)
     current.lease = await leaseNamespace(file, current.name, limits)
     const { cluster } = file
-    return run({
+    return body({
       cluster,
       kube: cluster.kube,
       namespace: current.lease.namespace,
@@ -133,6 +118,20 @@ export default class MayflyEnvironment extends TestEnvironment {
       signal,
     })
   }
+
+  #thisTest(): RunningTest {
+    const { currentTestIdentity } = this.#globals.expect.getState() as ExpectState
+    const test = currentTestIdentity?.()
+    const [only, ...others] = this.#running.values()
+    const found = test ? this.#running.get(test) : others.length === 0 ? only : undefined
+    if (found) return found
+    throw new Error('This version of Jest does not tell which of its concurrent tests runs; 30.5 does')
+  }
+}
+
+/** Jest's own state of its `expect`: since 30.5 it says which test is running, also where several are. */
+interface ExpectState {
+  currentTestIdentity?(): Circus.TestEntry | undefined
 }
 
 function fullNameOf(test: Circus.TestEntry): string {

@@ -28,17 +28,36 @@ export interface MayflyFixtures {
 }
 
 /** A test with a namespace of its own; else as Jest's `test`. */
-export type MayflyTestCall = (
+export interface MayflyTestCall {
+  (name: string, run: (fixtures: MayflyFixtures) => unknown, timeoutMs?: number): void
+  each: MayflyEach
+}
+
+/** Jest's `test.each`, whose tests get their fixtures after the values of the row. */
+export interface MayflyEach {
+  <Row extends readonly [unknown, ...unknown[]] | readonly unknown[]>(rows: readonly Row[]): RowTest<[...Row]>
+  <Value>(values: readonly Value[]): RowTest<[Value]>
+  (headings: TemplateStringsArray, ...cells: unknown[]): RowTest<[Record<string, unknown>]>
+}
+
+type RowTest<Row extends unknown[]> = (
   name: string,
-  run: (fixtures: MayflyFixtures) => unknown,
+  run: (...values: [...Row, MayflyFixtures]) => unknown,
   timeoutMs?: number,
 ) => void
 
-/** Jest's `test`, with a cluster. */
-export interface MayflyTest extends MayflyTestCall {
-  only: MayflyTestCall
-  skip: MayflyTestCall
+/** {@link MayflyTestCall}, and the same for what is meant to fail. */
+interface MayflyTestForm extends MayflyTestCall {
   failing: MayflyTestCall
+}
+
+/** Jest's `test`, with a cluster. */
+export interface MayflyTest extends MayflyTestForm {
+  only: MayflyTestForm
+  skip: MayflyTestForm
+  /** Tests that run at the same time, each in its own namespace. */
+  concurrent: MayflyTestForm & { only: MayflyTestForm; skip: MayflyTestForm }
+  todo(name: string): void
 }
 
 /** What `expect` offers for an object of the cluster. */

@@ -1,7 +1,8 @@
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
-import { expect, test } from 'vitest'
-import { containersOf, userProject } from '../vitest/project.ts'
+import { execa } from 'execa'
+import { expect, test, vi } from 'vitest'
+import { containersOf, output, userProject } from '../vitest/project.ts'
 
 /** Jest takes a package without `"type": "module"` for CommonJS, which is its default. */
 function packageJson(mayfly: object): string {
@@ -33,18 +34,41 @@ test('Jest: tests get a cluster, failures explain themselves', async () => {
         await expect(namespace.pod('bad')).toBecomeAvailable()
       }, 8000)
 
+      test.each([[1, 'one'], [2, 'two']])('row %i', (number, word, { namespace }) => {
+        expect(word).toHaveLength(3)
+        expect(namespace.name).toContain('row-' + number)
+      })
+      test.each\`
+        word | length
+        \${'three'} | \${5}\`('$word', ({ word, length }, { namespace }) => {
+        expect(word).toHaveLength(length)
+        expect(namespace.name).toContain(word)
+      })
+      test.failing('fails, as it should', ({ namespace }) => expect(namespace.name).toBe('default'))
+      test.skip('is skipped', () => { throw new Error('it ran') })
+      test.todo('is to be written')
+
       test('times out', async ({ namespace }) => { await new Promise(() => {}) }, 2000)`,
     'two.test.js': `
       const { expect, test } = require('mayfly/jest/test')
       test('a worker of its own, the same cluster', ({ cluster, namespace }) => {
         expect(cluster.name).toBe('${name}')
         expect(namespace.name).toMatch(/^a-worker-of-its-own-the-same-cluster-/)
+      })
+
+      const met = new Set()
+      describe('side by side', () => {
+        test.concurrent.each(['a', 'b'])('%s', async (own, { namespace, eventually }) => {
+          met.add(own)
+          expect(namespace.name).toMatch(new RegExp('^side-by-side-' + own))
+          await eventually(() => expect(met).toEqual(new Set(['a', 'b'])))
+        })
       })`,
   })
 
   const { all, exitCode } = await project.run(['--maxWorkers=2'])
 
-  expect(all).toMatch(/Tests: +2 failed, 2 passed, 4 total/)
+  expect(all).toMatch(/Tests: +2 failed, 1 skipped, 1 todo, 8 passed, 12 total/)
   expect(exitCode).toBe(1)
   expect(all.match(/✓ Start the node/g)).toHaveLength(1)
   expect(all).toMatch(/Waited [67](\.\d+)? s for Pod \S+\/bad to be available/)
@@ -102,4 +126,68 @@ test('Jest: files with a cluster of their own find it clean, also after a worker
   const { fresh, ...others } = Object.fromEntries(clusters)
   expect(Object.values(others)).not.toContain(fresh)
   for (const [, cluster = ''] of clusters) expect(await containersOf(cluster)).toEqual([])
+})
+
+test('Jest: watch mode keeps the cluster, and applies what changed', async () => {
+  const name = `jest-watch-${process.pid}`
+  const configMap = (version: string) =>
+    `apiVersion: v1\nkind: ConfigMap\nmetadata: { name: one }\ndata: { v: "${version}" }\n`
+  const reads = (comment: string) => `
+    const { cluster, test } = require('mayfly/jest/test')
+    test('a', async () => console.log('seen ' + (await cluster.object('configmap/one', 'default').get()).data.v)) // ${comment}`
+  await using project = await userProject('Jest 30', {
+    'package.json': packageJson({ name, manifests: ['one.yaml'] }),
+    'one.yaml': configMap('1'),
+    'a.test.js': reads('once'),
+  })
+  const run = project.run(['--watchAll'])
+  try {
+    await output(run, /seen 1/, /Ran all test suites/)
+    await project.write({ 'one.yaml': configMap('2') })
+    const again = output(run, /Apply 1 object .*seen 2.*Ran all test suites/s)
+    await project.write({ 'a.test.js': reads('again') })
+    await again
+  } finally {
+    run.kill('SIGTERM')
+  }
+  const { all } = await run
+  expect(all.match(/✓ Start the node/g)).toHaveLength(1)
+  await vi.waitUntil(async () => (await containersOf(name)).length === 0, { timeout: 30_000, interval: 200 })
+})
+
+test('Jest: the types pass a strict consumer', async () => {
+  await using project = await userProject('Jest 30', {
+    'tsconfig.json': JSON.stringify({
+      compilerOptions: {
+        target: 'es2023',
+        module: 'nodenext',
+        types: ['node'],
+        strict: true,
+        exactOptionalPropertyTypes: true,
+        noEmit: true,
+      },
+      include: ['*.ts'],
+    }),
+    'consumer.ts': `
+      import { expect, kubeconfig, mayfly, test } from 'mayfly/jest/test'
+
+      test.each([[1, 'one'] as const])('rows', async (number, word, { namespace }) => {
+        const texts: [1, 'one', string, string] = [number, word, kubeconfig, mayfly.name]
+        await expect(namespace.deployment('web')).not.toHaveCondition('Available', { timeoutMs: texts.length })
+        await expect(namespace.object<{ spec: object }>('page/hello')).toMatchResource({ spec: {} })
+      }, 5000)
+      test.each(['a'])('values', (value: string, { kube }) => kube.core.readNamespace({ name: value }))
+      test.concurrent.only.failing('forms', ({ eventually }) => eventually(() => expect(1).toBe(1)))
+      test.todo('later')
+      // @ts-expect-error: a number is no object of the cluster
+      void expect(1).toBecomeAvailable()`,
+  })
+  const { all, exitCode } = await execa('tsc', [], {
+    cwd: project.dir,
+    preferLocal: true,
+    reject: false,
+    all: true,
+  })
+  expect(all).toBe('')
+  expect(exitCode).toBe(0)
 })
