@@ -48,9 +48,14 @@ export function bothSides(
   }
 }
 
-/** How long something takes, in seconds with two digits. */
+/** How long something takes, in seconds. */
 export async function seconds(work: () => Promise<unknown>): Promise<number> {
   const begun = performance.now()
   await work()
-  return Math.round((performance.now() - begun) / 10) / 100
+  return round((performance.now() - begun) / 1000)
+}
+
+/** A measurement with three digits: more would be noise. */
+export function round(value: number): number {
+  return Number(value.toPrecision(3))
 }

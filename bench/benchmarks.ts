@@ -1,4 +1,5 @@
 import type { Benchmark } from './benchmark.ts'
+import { handout } from './handout.ts'
 import { moreNodes, oneNode, threeControlPlanes, threeNodes } from './lives.ts'
 import { loadsOfMoreNodes, loadsOfThreeNodes } from './loads.ts'
 import { rollback } from './rollback.ts'
@@ -13,6 +14,7 @@ export const benchmarks: readonly Benchmark[] = [
   loadsOfThreeNodes,
   vitestRun,
   rollback,
+  handout,
   scaleOut,
   moreNodes,
   loadsOfMoreNodes,

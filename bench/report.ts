@@ -1,5 +1,5 @@
 import { readFile, writeFile } from 'node:fs/promises'
-import type { Figures, Row } from './benchmark.ts'
+import { type Figures, type Row, round } from './benchmark.ts'
 
 /** Middle, least and greatest of some measurements. */
 export interface Spread {
@@ -71,10 +71,6 @@ function spread(values: readonly number[]): Spread {
   const middle = (sorted.length - 1) / 2
   const median = round((at(Math.floor(middle)) + at(Math.ceil(middle))) / 2)
   return { median, min: at(0), max: at(sorted.length - 1) }
-}
-
-function round(value: number): number {
-  return Math.round(value * 100) / 100
 }
 
 /** The outcomes in a file that `--json` wrote; none when there is no such file. */

@@ -1,5 +1,5 @@
 import { ordinarySuite } from '../test/snapshot/suite.ts'
-import { type Benchmark, seconds } from './benchmark.ts'
+import { type Benchmark, round, seconds } from './benchmark.ts'
 import { createMayfly, createUsable } from './tool.ts'
 
 /** A pristine cluster after a suite: rolled back, or deleted and created anew, which is what kind has for it. */
@@ -22,7 +22,7 @@ export const rollback: Benchmark = {
     const took = await seconds(async () => {
       pristineMs = (await cluster.rollback(snapshot)).pristineMs
     })
-    return { rollback: took, 'rollback-pristine': Math.round(pristineMs / 10) / 100 }
+    return { rollback: took, 'rollback-pristine': round(pristineMs / 1000) }
   },
   async peer({ engine, kind }) {
     await using clusters = new AsyncDisposableStack()
