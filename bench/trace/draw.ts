@@ -40,6 +40,7 @@ export function draw(panels: readonly Panel[], caption: string): string {
     return part
   })
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${top}" width="${width}" height="${top}" font-family="system-ui, sans-serif" font-size="12">
+<title>Where the time of a boot goes</title>
 <rect width="${width}" height="${top}" fill="#fff"/>
 <text x="10" y="22">${escapeXml(caption)}</text>
 ${drawLegend()}
