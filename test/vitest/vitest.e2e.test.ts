@@ -159,7 +159,9 @@ describe.each(['Vitest 5', 'Vitest 4.1'] as const)('%s', (runner) => {
 
     expect(exitCode).toBe(1)
     expect(all.match(/has no image "no\/such-node:1"/g)).toHaveLength(1)
-    expect(all).toContain('→ Build it with `npx mayfly build node-image`')
+    expect(all).toContain(
+      "→ Pull it with `docker pull no/such-node:1`, or build one of mayfly's own with `npx mayfly build node-image`",
+    )
     expect(all).not.toContain('it ran')
     expect(all).not.toContain('No test files found')
     expect(all).not.toMatch(/^ +(at|❯) .*mayfly/m)
