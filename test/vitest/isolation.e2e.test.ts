@@ -77,7 +77,10 @@ test('rollback: every file finds the state after the manifests, whatever the fil
         expect(plain('kubeconfig')).toContain('server: https://isolation-is-rollback.use-the-cluster-fixture.invalid')
       })`,
     'damages.test.ts': `${leavesTraces('damages')}
-      test('switches the node off', async ({ cluster }) => { await cluster.nodes[0].stop({ graceSeconds: 0 }) })`,
+      test('removes the node', async ({ cluster }) => {
+        const { execFileSync } = await import('node:child_process')
+        execFileSync('docker', ['rm', '--force', '--volumes', cluster.nodes[0].name])
+      })`,
     'dies.test.ts': `${leavesTraces('dies')}
       test('kills its worker', () => { process.kill(process.pid, 'SIGKILL') })`,
     'six.test.ts': leavesTraces('six'),
