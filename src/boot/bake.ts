@@ -65,7 +65,7 @@ async function bake(
   { fingerprint, dir }: { fingerprint: string; dir: string },
   image: NodeImageFacts,
   privilege: Privilege,
-  { engine, labels: owner, signal, timeoutMs }: BootOptions,
+  { engine, signal, timeoutMs }: BootOptions,
 ): Promise<StoredSnapshot> {
   const first = spec.nodes.find(({ role }) => role === 'control-plane')
   if (!first) throw new Error('a specification without a control plane')
@@ -78,7 +78,8 @@ async function bake(
   // Proxies would be written into the snapshot; whoever uses it may have others, or none.
   const { proxy: _proxy, ...direct } = spec
   const single: ClusterSpec = { ...direct, name, nodes: [node], networking }
-  const labels = { ...owner, ...ownership(name) }
+  // Whatever becomes of the cluster, this one is not kept.
+  const labels = ownership(name)
   try {
     const { network, subnets } = await createClusterNetwork(
       engine,

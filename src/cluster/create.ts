@@ -6,18 +6,11 @@ import { type ClusterOptions, type ClusterSpec, resolveClusterSpec } from '../co
 import { connectEngine, containerLogs, type Engine, exec, listContainers } from '../engine/index.ts'
 import { isMayflyError, MayflyError, messageOf } from '../errors.ts'
 import { createProgress, type Progress, type ProgressMode, type StepEvent } from '../progress/index.ts'
-import {
-  deleteInstance,
-  type Labels,
-  type Lease,
-  label,
-  ownership,
-  startWatchdog,
-  sweep,
-} from '../reaper/index.ts'
+import { deleteInstance, type Labels, type Lease, label, ownership, startWatchdog } from '../reaper/index.ts'
 import { until } from '../wait.ts'
 import { Cluster, type StepTiming } from './cluster.ts'
 import { writeRecord } from './record.ts'
+import { sweepClusters } from './sweep.ts'
 import { writeTrace } from './trace.ts'
 
 /**
@@ -80,15 +73,15 @@ export async function createCluster(options: CreateClusterOptions = {}): Promise
   const progress = createProgress({ mode: options.progress, onEvent: options.onProgress })
   const spec = await clusterSpecOf(options)
   const engine = await connectEngine({ signal })
+  const labels = ownership(spec.name, { ttlMs, keep, retain })
   // Before the first thing exists there is somebody who removes it.
-  const lease = keep ? undefined : await startWatchdog(engine)
+  const lease = await startWatchdog(engine, keep && !retain ? { making: labels[label.instance] } : {})
   try {
     await Promise.all([reportSweep(engine, progress), assertNameIsFree(engine, spec)])
   } catch (thrown) {
-    await lease?.release()
+    await lease.release()
     throw thrown
   }
-  const labels = ownership(spec.name, { ttlMs, keep })
   try {
     const { onNodesStarted } = options
     const adopted = await adoptNodeImages(engine, spec, { progress, labels, signal })
@@ -103,7 +96,9 @@ export async function createCluster(options: CreateClusterOptions = {}): Promise
     await writeTrace(spec.name, progress.events)
     const { plan, snapshot, kubeconfig, kube } = booted
     await writeRecord(engine, { plan, snapshot })
-    return await Cluster.of({ engine, plan, snapshot, kubeconfig, kube, timings: timingsOf(progress), lease })
+    if (keep) await lease.release()
+    const timings = timingsOf(progress)
+    return await Cluster.of({ engine, plan, snapshot, kubeconfig, kube, timings, lease })
   } catch (thrown) {
     throw await rollBack(engine, labels, thrown, { retain, lease })
   }
@@ -125,7 +120,7 @@ function timingsOf({ events }: Progress): StepTiming[] {
 }
 
 async function reportSweep(engine: Engine, progress: Progress): Promise<void> {
-  for (const { cluster, reason } of await sweep(engine))
+  for (const { cluster, reason } of await sweepClusters(engine))
     progress.note(`Removed cluster ${cluster}: ${reason}`)
 }
 
@@ -146,7 +141,7 @@ async function rollBack(
   engine: Engine,
   labels: Labels,
   thrown: unknown,
-  { retain, lease }: { retain: boolean; lease: Lease | undefined },
+  { retain, lease }: { retain: boolean; lease: Lease },
 ): Promise<unknown> {
   const logs = await saveBootLogs(engine, labels).catch(() => undefined)
   const where = logs === undefined ? [] : [`The logs of its nodes are in ${logs}`]
@@ -158,7 +153,7 @@ async function rollBack(
       return true
     }
     await until('the half-made cluster to be removed', remove, { timeoutMs: 20_000, intervalMs: 500 })
-    await lease?.release()
+    await lease.release()
   } catch (cleanup) {
     return new AggregateError(
       [thrown, cleanup],

@@ -1,6 +1,7 @@
 import { removeAdoptedImages } from '../adopt/index.ts'
 import { connectEngine } from '../engine/index.ts'
-import { deleteCluster as deleteBelongings, label, listBelongings, sweep } from '../reaper/index.ts'
+import { deleteCluster as deleteBelongings, label, listBelongings } from '../reaper/index.ts'
+import { sweepClusters } from './sweep.ts'
 
 /**
  * Deletes the cluster of a name, whoever made it and whatever state it is in.
@@ -42,7 +43,7 @@ export async function clean({
   signal?: AbortSignal
 } = {}): Promise<Cleaned[]> {
   const engine = await connectEngine({ signal })
-  const cleaned: Cleaned[] = await sweep(engine, { signal })
+  const cleaned: Cleaned[] = await sweepClusters(engine, { signal })
   if (!all) return cleaned
   const { containers, networks, volumes } = await listBelongings(
     engine,

@@ -33,6 +33,20 @@ export async function listBelongings(
   return { containers, networks, volumes }
 }
 
+/** Lists what has all labels of any of these sets; no thing may be in two of them. */
+export async function listAllBelongings(
+  engine: Engine,
+  labelSets: readonly Record<string, string | true>[],
+  options: Abortable = {},
+): Promise<Belongings> {
+  const lists = await Promise.all(labelSets.map((labels) => listBelongings(engine, labels, options)))
+  return {
+    containers: lists.flatMap(({ containers }) => containers),
+    networks: lists.flatMap(({ networks }) => networks),
+    volumes: lists.flatMap(({ volumes }) => volumes),
+  }
+}
+
 /** Whether there is nothing. */
 export function isEmpty({ containers, networks, volumes }: Belongings): boolean {
   return containers.length + networks.length + volumes.length === 0

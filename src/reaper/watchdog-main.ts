@@ -17,6 +17,7 @@ const quietMs = 2_000
 const [, , ownerLabel = '', logFile = ''] = process.argv
 const owner = parseIdentity(ownerLabel)
 const engines = new Map<string, EnginePlace>()
+const instances = new Set<string>()
 
 // What asks the owner to end must not take the watchdog first: it ends with its owner in any case.
 for (const ignored of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(ignored, () => undefined)
@@ -54,6 +55,8 @@ async function listenToOwner(): Promise<boolean> {
     for await (const line of createInterface({ input: process.stdin })) {
       const message = JSON.parse(line) as WatchdogMessage
       if ('engine' in message) engines.set(message.engine.address, message.engine)
+      else if ('making' in message) instances.add(message.making)
+      else if ('made' in message) instances.delete(message.made)
       else released = true
     }
   } catch (thrown) {
@@ -65,13 +68,17 @@ async function listenToOwner(): Promise<boolean> {
 
 async function cleanUp(): Promise<void> {
   // Loaded only now: most watchdogs never need it, and the owner is busy booting a cluster while this one starts.
-  const [{ removeFoldersOf }, { connectTo }, { isEmpty, listBelongings, removeBelongings }, { label }] =
+  const [{ removeFoldersOf }, { connectTo }, { isEmpty, listAllBelongings, removeBelongings }, { label }] =
     await Promise.all([
       import('./folders.ts'),
       import('../engine/index.ts'),
       import('./removal.ts'),
       import('./ownership.ts'),
     ])
+  const owned = [
+    { [label.owner]: ownerLabel },
+    ...[...instances].map((instance) => ({ [label.instance]: instance })),
+  ]
   const outcomes = await Promise.allSettled([
     removeFoldersOf(ownerLabel),
     ...[...engines.values()].map((place) => {
@@ -80,7 +87,7 @@ async function cleanUp(): Promise<void> {
         `the leftovers of process ${owner?.pid} at ${place.address} to be gone`,
         async (signal, report) => {
           const engine = await connectTo(place, { signal })
-          const left = await listBelongings(engine, { [label.owner]: ownerLabel }, { signal })
+          const left = await listAllBelongings(engine, owned, { signal })
           if (isEmpty(left)) return Date.now() - quietSince >= quietMs ? true : undefined
           const names = [...left.containers, ...left.networks, ...left.volumes]
             .map(({ name }) => name)

@@ -11,12 +11,23 @@ import { MayflyError } from '../errors.ts'
 import { formatIdentity, thisProcess } from './process-identity.ts'
 
 /** A line from the owner to its watchdog, as JSON. */
-export type WatchdogMessage = { engine: EnginePlace } | { released: true }
+export type WatchdogMessage =
+  | { engine: EnginePlace }
+  /** An instance of a cluster that is to outlive the owner, once it is made. */
+  | { making: string }
+  | { made: string }
+  | { released: true }
 
 /** The promise to clean up after oneself; while one is held, the watchdog stands by. */
 export interface Lease extends AsyncDisposable {
   /** Everything that it stood for is deleted. With the last one the watchdog goes as well. */
   release(): Promise<void>
+}
+
+/** What a lease is for, beside all that this process owns. */
+export interface LeaseOptions {
+  /** The instance of a kept cluster that is being made: it goes too, unless the lease is released first. */
+  making?: string | undefined
 }
 
 /** How often a watchdog that died is replaced before its owner is told. */
@@ -31,7 +42,7 @@ interface Watchdog {
 // One watchdog for all clusters of a process.
 let watchdog: Promise<Watchdog> | undefined
 let deaths = 0
-const leases = new Set<symbol>()
+const leases = new Map<symbol, LeaseOptions>()
 const engines = new Map<string, EnginePlace>()
 
 /**
@@ -45,9 +56,10 @@ const engines = new Map<string, EnginePlace>()
  *
  * @throws MayflyError `HOST_UNFIT` when no process can be started
  */
-export async function startWatchdog(engine: Engine): Promise<Lease> {
+export async function startWatchdog(engine: Engine, options: LeaseOptions = {}): Promise<Lease> {
   const id = Symbol('lease')
-  leases.add(id)
+  const { making } = options
+  leases.set(id, options)
   const isNew = !engines.has(engine.place.address)
   engines.set(engine.place.address, engine.place)
   try {
@@ -55,13 +67,18 @@ export async function startWatchdog(engine: Engine): Promise<Lease> {
     watchdog ??= spawnWatchdog()
     const { pipe } = await watchdog
     if (running && isNew) tell(pipe, { engine: engine.place })
+    if (running && making !== undefined) tell(pipe, { making })
   } catch (thrown) {
     leases.delete(id)
     watchdog = undefined
     throw thrown
   }
   const release = async () => {
-    if (!leases.delete(id) || leases.size > 0) return
+    if (!leases.delete(id)) return
+    if (leases.size > 0) {
+      if (making !== undefined && watchdog) tell((await watchdog).pipe, { made: making })
+      return
+    }
     const leaving = watchdog
     watchdog = undefined
     engines.clear()
@@ -95,6 +112,7 @@ async function spawnWatchdog(): Promise<Watchdog> {
     child.unref()
     pipe.unref()
     for (const engine of engines.values()) tell(pipe, { engine })
+    for (const { making } of leases.values()) if (making !== undefined) tell(pipe, { making })
     return started
   } catch (cause) {
     throw new MayflyError('HOST_UNFIT', 'The watchdog that cleans up after this process does not start', {

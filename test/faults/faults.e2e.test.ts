@@ -5,7 +5,14 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { describe, expect, onTestFinished, test } from 'vitest'
-import { type Cluster, type CreateClusterOptions, createCluster } from '../../src/index.ts'
+import {
+  type Cluster,
+  type CreateClusterOptions,
+  clean,
+  createCluster,
+  deleteCluster,
+  listClusters,
+} from '../../src/index.ts'
 import { label } from '../../src/reaper/index.ts'
 import { nothingLeft, noWatchdogLeft } from './leftovers.ts'
 
@@ -69,6 +76,24 @@ describe('the process is killed', () => {
     const owner = await killAt(line, { name: uniqueName(), nodes: ['control-plane', 'worker'] })
     await nothingLeft({ [label.owner]: owner })
     await noWatchdogLeft(owner)
+  })
+
+  test('while it makes a cluster that is to outlive it', async () => {
+    const name = uniqueName()
+    const owner = await killAt(/^start Start the control plane/, { name, keep: true })
+    await nothingLeft({ [label.cluster]: name })
+    await noWatchdogLeft(owner)
+  })
+
+  test('after it has made one: that one stays', async () => {
+    const name = uniqueName()
+    const owner = await killAt(/^created/, { name, keep: true })
+    await noWatchdogLeft(owner)
+    await clean()
+    expect(await listClusters()).toContainEqual(
+      expect.objectContaining({ name, status: 'ready', kept: true }),
+    )
+    expect(await deleteCluster(name)).toBe(true)
   })
 
   test('while a base snapshot is made', async () => {

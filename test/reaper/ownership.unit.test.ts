@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { describe, expect, test } from 'vitest'
 import { defaultTtlMs, label, ownership } from '../../src/reaper/index.ts'
-import { whyOrphaned } from '../../src/reaper/ownership.ts'
+import { lostItsCreator, whyOrphaned } from '../../src/reaper/ownership.ts'
 import {
   formatIdentity,
   isRunning,
@@ -73,6 +73,8 @@ describe('the labels of a cluster', () => {
       'io.mayfly.expires': 'never',
       'io.mayfly.keep': 'true',
     })
+    expect(ownership('a', { keep: true })[label.creator]).toBe(formatIdentity(thisProcess()))
+    expect(ownership('a', { keep: true, retain: true })).not.toHaveProperty(label.creator)
     expect(Date.parse(ownership('a', { keep: true, ttlMs: 1000 })[label.expires] as string)).toBeGreaterThan(
       Date.now(),
     )
@@ -119,6 +121,24 @@ describe('what may be swept', () => {
     expect(why(labels(future, kept), 'dead')).toBeUndefined()
     expect(why(labels(past, kept), 'dead')).toBe(`it expired at ${past}`)
     expect(why(labels(future, { [label.keep]: 'true' }), 'dead')).toBeUndefined()
+  })
+
+  test('kept ones go as well when they are unfinished, which only those without their creator may be', () => {
+    const kept = { [label.owner]: 'none', [label.keep]: 'true', [label.instance]: 'i' }
+    const view = { now, engineIsLocal: true, unfinished: new Set(['i']) }
+    const made = labels('never', { ...kept, [label.creator]: formatIdentity(owner) })
+    expect(whyOrphaned(made, view)).toBe('process 7 never finished it')
+    expect(whyOrphaned({ ...made, [label.instance]: 'j' }, view)).toBeUndefined()
+    const isLost = (liveness: ReturnType<typeof livenessOf>, of = made, engineIsLocal = true) =>
+      lostItsCreator(of, { engineIsLocal, liveness: () => liveness })
+    expect((['alive', 'dead', 'earlier boot', 'unknown'] as const).map((seen) => isLost(seen))).toEqual([
+      false,
+      true,
+      true,
+      false,
+    ])
+    expect(isLost('earlier boot', made, false)).toBe(false)
+    expect(isLost('dead', labels('never', kept))).toBe(false)
   })
 
   test('what has no labels of ours is never touched', () => {

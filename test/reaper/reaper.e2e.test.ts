@@ -285,6 +285,24 @@ describe('the sweep', () => {
     expect(await everything(kept)).toEqual([1, 1, 1])
   })
 
+  test('removes kept things that were never finished once their creator is gone', async () => {
+    const finished = newCluster()
+    const gone = formatIdentity({ ...thisProcess(), started: '1' })
+    const lost = (name: string) => ({
+      ...ownership(name, { keep: true }),
+      [label.creator]: gone,
+      [label.role]: 'control-plane',
+    })
+    await make(cluster, lost(cluster))
+    await make(finished, lost(finished))
+    const wasFinished = async (controlPlanes: readonly string[]) =>
+      controlPlanes.some((container) => container.startsWith(finished))
+    const swept = await sweep(engine, { wasFinished })
+    expect(swept).toContainEqual({ cluster, reason: `process ${process.pid} never finished it` })
+    expect(await everything(cluster)).toEqual([0, 0, 0])
+    expect(await everything(finished)).toEqual([1, 1, 1])
+  })
+
   test('may run several times at once', async () => {
     await make(cluster, ownership(cluster, { keep: true, ttlMs: -1000 }))
     await Promise.all([sweep(engine), sweep(engine), sweep(engine)])
