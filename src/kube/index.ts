@@ -25,6 +25,7 @@ export {
 } from './failure.ts'
 export { jsonPath } from './jsonpath.ts'
 export type { Access } from './kubeconfig.ts'
+export { kustomizeOnHost } from './kustomize.ts'
 export { followPodLogs, type PodLogOptions, type PodRef, podLogs } from './logs.ts'
 export { manifestPaths } from './manifest-paths.ts'
 export { type LoadManifestsOptions, loadManifests, type ManifestSource, parseManifests } from './manifests.ts'

@@ -5,13 +5,13 @@ import {
   connectKube,
   type Kube,
   type KubeObject,
-  loadManifests,
   type ManifestSource,
   type ObjectRef,
 } from '../kube/index.ts'
 import type { MayflyContext } from './context.ts'
 import { ObjectHandle } from './handle.ts'
 import { limitsFromNow, limitsWithin } from './limits.ts'
+import { type ManifestLoader, manifestLoader } from './manifest-loader.ts'
 
 /** What tests do with a node. */
 export type TestNode = Pick<
@@ -42,6 +42,8 @@ export interface TestCluster extends MayflyContextOfCluster {
   object<T extends object = KubeObject>(ref: ObjectRef, namespace?: string): ObjectHandle<T>
   /** Applies manifests as the test's namespace does, for what belongs to no namespace. */
   apply(sources: ManifestSource | readonly ManifestSource[], options?: ApplyOptions): Promise<KubeObject[]>
+  /** @internal */
+  readonly load: ManifestLoader
 }
 
 type MayflyContextOfCluster = Readonly<
@@ -58,6 +60,7 @@ export function attachCluster(context: MayflyContext): TestCluster {
     finding ??= handleOf(name)
     return finding
   }
+  const load = manifestLoader(root, handle)
   return {
     name,
     kubeconfig,
@@ -65,10 +68,11 @@ export function attachCluster(context: MayflyContext): TestCluster {
     internalKubeconfig,
     images,
     kube,
+    load,
     nodes: context.nodes.map((node) => lazyNode(node, handle)),
     object: (ref, namespace) => new ObjectHandle(kube, ref, namespace, limits),
     async apply(sources, options = {}) {
-      const objects = await loadManifests(sources, { cwd: root })
+      const objects = await load(sources, options.signal)
       return applyAll(kube, objects, {
         ...options,
         ...limitsWithin(limits, {

@@ -11,7 +11,6 @@ import {
   type KubeObject,
   type ListOptions,
   list,
-  loadManifests,
   type ManifestSource,
   type ObjectRef,
   type PodLogOptions,
@@ -24,6 +23,7 @@ import {
 import { type CurlOptions, type CurlResponse, curl } from './curl.ts'
 import { ObjectHandle, type PodExecOptions } from './handle.ts'
 import { anyOf, limitsWithin, type TestLimits, type WaitOptions } from './limits.ts'
+import type { ManifestLoader } from './manifest-loader.ts'
 
 /**
  * A namespace of one test's own. What it waits for ends shortly before the test's own time-out, and with the test.
@@ -36,13 +36,13 @@ export class TestNamespace {
   readonly name: string
   readonly kube: Kube
   readonly #test: TestLimits
-  readonly #root: string
+  readonly #load: ManifestLoader
 
   /** @internal */
-  constructor(kube: Kube, name: string, root: string, test: TestLimits) {
+  constructor(kube: Kube, name: string, load: ManifestLoader, test: TestLimits) {
     this.kube = kube
     this.name = name
-    this.#root = root
+    this.#load = load
     this.#test = test
   }
 
@@ -61,7 +61,7 @@ export class TestNamespace {
     sources: ManifestSource | readonly ManifestSource[],
     options: Omit<ApplyOptions, 'namespace'> = {},
   ): Promise<KubeObject[]> {
-    const objects = await loadManifests(sources, { cwd: this.#root })
+    const objects = await this.#load(sources, options.signal)
     const { timeoutMs, signal } = limitsWithin(this.#test, options)
     return applyAll(this.kube, objects, { ...options, namespace: this.name, timeoutMs, signal })
   }
@@ -205,7 +205,7 @@ export function namespaceNameFor(testName: string): string {
 export async function createNamespace(
   kube: Kube,
   testName: string,
-  root: string,
+  load: ManifestLoader,
   test: TestLimits,
 ): Promise<TestNamespace> {
   const name = namespaceNameFor(testName)
@@ -226,7 +226,7 @@ export async function createNamespace(
   // No pod is admitted before its ServiceAccount is there.
   const account = { apiVersion: 'v1', kind: 'ServiceAccount', name: 'default', namespace: name }
   await waitFor(kube, account, 'exists', limits)
-  return new TestNamespace(kube, name, root, test)
+  return new TestNamespace(kube, name, load, test)
 }
 
 /** Asks for the deletion of a test's namespace; its end is nobody's to wait for. */

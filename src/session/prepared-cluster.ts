@@ -2,9 +2,10 @@ import { createHash } from 'node:crypto'
 import type { ClusterContext } from '../broker/index.ts'
 import { type Cluster, createCluster } from '../cluster/index.ts'
 import { connectEngine } from '../engine/index.ts'
-import { type ImageLoadReport, loadImages, nodeReference } from '../images/index.ts'
-import { applyAll, type KubeObject, loadManifests, nameOf, patch, waitAvailable } from '../kube/index.ts'
+import { checkSources, type ImageLoadReport, loadImages, nodeReference } from '../images/index.ts'
+import { applyAll, type KubeObject, nameOf, patch, waitAvailable } from '../kube/index.ts'
 import type { Progress, ProgressMode } from '../progress/index.ts'
+import { checkManifests, manifestLoader } from './manifest-loader.ts'
 import type { SessionPlan } from './options.ts'
 
 /** A cluster with its images and manifests, ready for tests. */
@@ -33,16 +34,17 @@ export interface PrepareOptions {
 /**
  * Creates a cluster, loads the images and applies the manifests. What was made is removed again when any of it fails.
  *
- * @throws MayflyError what `createCluster`, `loadImages`, `loadManifests`, `applyAll` and `waitAvailable` throw
+ * @throws MayflyError what `createCluster`, `checkSources`, `loadImages`, `loadManifests`, `applyAll` and `waitAvailable` throw
  */
 export async function prepareCluster(
   plan: SessionPlan,
   { name, progress, mode, signal }: PrepareOptions,
 ): Promise<PreparedCluster> {
-  // A manifest that cannot be read should be known before a cluster is made for it; a function may need the cluster's images.
-  if (!plan.manifests.some((source) => typeof source === 'function')) {
-    await loadManifests(plan.manifests, { cwd: plan.root })
-  }
+  // What is missing should be known before a cluster is made for it.
+  await Promise.all([
+    checkManifests(plan.manifests, plan.root, signal),
+    connectEngine({ signal }).then((engine) => checkSources(engine, plan.images, signal)),
+  ])
   let images: ImageLoadReport | undefined
   const cluster = await createCluster({
     ...plan.cluster,
@@ -103,7 +105,7 @@ async function applyPlanned(
   plan: SessionPlan,
   { cluster, contents, progress, signal }: Target,
 ): Promise<{ objects: KubeObject[]; changed: number }> {
-  const objects = await loadManifests(plan.manifests, { cwd: plan.root })
+  const objects = await manifestLoader(plan.root, async () => cluster)(plan.manifests, signal)
   const changed = objects.filter((object) => contents.get(nameOf(object)) !== contentOf(object))
   if (changed.length > 0) {
     await progress.step(`Apply ${changed.length} object${changed.length === 1 ? '' : 's'}`, async () => {

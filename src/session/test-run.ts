@@ -19,13 +19,13 @@ export async function leaseNamespace(
   testName: string,
   test: TestLimits,
 ): Promise<NamespaceLease> {
-  const { kube } = cluster
-  const { isolation, keepFailedNamespaces, manifestNamespaces, diagnosticsDir, root } = context
+  const { kube, load } = cluster
+  const { isolation, keepFailedNamespaces, manifestNamespaces, diagnosticsDir } = context
   const isShared = isolation === 'run'
   const started = new Date()
   const namespace = isShared
-    ? new TestNamespace(kube, kube.access.namespace, root, test)
-    : await createNamespace(kube, testName, root, test)
+    ? new TestNamespace(kube, kube.access.namespace, load, test)
+    : await createNamespace(kube, testName, load, test)
   const recording = recordLogs(kube, [...new Set([namespace.name, ...manifestNamespaces])], started)
   return {
     namespace,

@@ -13,7 +13,7 @@ export type ProjectFiles = Record<string, string | Uint8Array>
 export interface UserProject extends AsyncDisposable {
   dir: string
   /** Starts the test runner; nothing is thrown when it fails. */
-  run(argv?: readonly string[]): UserProjectRun
+  run(argv?: readonly string[], env?: Record<string, string>): UserProjectRun
   write(files: ProjectFiles): Promise<void>
 }
 
@@ -44,9 +44,9 @@ export async function userProject(runner: Runner, files: ProjectFiles): Promise<
   ])
   const project: UserProject = {
     dir,
-    run(argv = []) {
+    run(argv = [], env = {}) {
       const program = join(modules, runners[runner].name, runners[runner].program)
-      return start(dir, program, argv)
+      return start(dir, program, argv, env)
     },
     async write(changed) {
       for (const [name, content] of Object.entries(changed)) {
@@ -79,10 +79,15 @@ export async function containersOf(cluster: string): Promise<string[]> {
   return stdout.split('\n').filter(Boolean)
 }
 
-function start(cwd: string, program: string, argv: readonly string[]) {
+function start(cwd: string, program: string, argv: readonly string[], more: Record<string, string>) {
   // What the test runner of this test tells its own workers must not reach the one that it starts.
   const env = { CI: '1', NO_COLOR: '1', FORCE_COLOR: '0', VITEST: undefined, JEST_WORKER_ID: undefined }
-  return execa('node', [program, ...argv], { cwd, env, all: true, reject: false })
+  return execa(process.execPath, [program, ...argv], {
+    cwd,
+    env: { ...env, ...more },
+    all: true,
+    reject: false,
+  })
 }
 
 /** A test runner under way. */

@@ -45,12 +45,13 @@ describe.each(['Vitest 5', 'Vitest 4.1'] as const)('%s', (runner) => {
       'vitest.config.ts': `
         import { mayfly } from 'mayfly/vitest'
         import { defineConfig } from 'vitest/config'
-        const cluster = () => mayfly({ name: '${name}', manifests: ['shared.yaml'], keepFailedNamespaces: true })
+        const cluster = () => mayfly({ name: '${name}', manifests: ['shared'], keepFailedNamespaces: true })
         export default defineConfig({ test: { projects: [
           { plugins: [cluster()], test: { name: 'one', include: ['one.test.ts'] } },
           { plugins: [cluster()], test: { name: 'two', include: ['two.test.ts'] } },
         ] } })`,
-      'shared.yaml': 'apiVersion: v1\nkind: ConfigMap\nmetadata: { name: shared }\n',
+      'shared/kustomization.yaml': 'resources: [configmap.yaml]\nnamePrefix: all-\n',
+      'shared/configmap.yaml': 'apiVersion: v1\nkind: ConfigMap\nmetadata: { name: shared }\n',
       'one.test.ts': `
         import { expect, test } from 'mayfly/vitest/test'
         import { rootCertificates } from 'node:tls'
@@ -62,7 +63,7 @@ describe.each(['Vitest 5', 'Vitest 4.1'] as const)('%s', (runner) => {
           expect(inject('mayfly').name).toBe('${name}')
           expect((await kube.core.listNode()).items).toHaveLength(1)
           expect((await cluster.nodes[0].exec(['hostname'])).stdout.trim()).toBe('${name}-control-plane')
-          await expect(cluster.object('configmap/shared', 'default')).toExist()
+          await expect(cluster.object('configmap/all-shared', 'default')).toExist()
         })
 
         test('a namespace of its own', async ({ namespace, eventually, consistently }) => {
@@ -122,7 +123,8 @@ describe.each(['Vitest 5', 'Vitest 4.1'] as const)('%s', (runner) => {
         test('the same cluster', ({ cluster }) => expect(cluster.name).toBe('${name}'))`,
     })
 
-    const { all, exitCode } = await project.run(['run'])
+    // Without a kubectl on this host, that of the nodes builds the kustomization.
+    const { all, exitCode } = await project.run(['run'], { PATH: '/nonexistent' })
 
     expect(all).toMatch(/Tests +3 failed \| 5 passed \(8\)/)
     expect(exitCode).toBe(1)
@@ -166,6 +168,20 @@ describe.each(['Vitest 5', 'Vitest 4.1'] as const)('%s', (runner) => {
     expect(all).not.toContain('No test files found')
     expect(all).not.toMatch(/^ +(at|❯) .*mayfly/m)
   })
+})
+
+test('an image that is not there is told before anything is made', async () => {
+  const project = await projectOf('Vitest 5', {
+    'vitest.config.ts': `
+      import { mayfly } from 'mayfly/vitest'
+      import { defineConfig } from 'vitest/config'
+      export default defineConfig({ plugins: [mayfly({ images: ['no/such-app:1'] })] })`,
+    'a.test.ts': `import { test } from 'vitest'\ntest('a', () => {})`,
+  })
+  const { all, exitCode } = await project.run(['run'])
+  expect(exitCode).toBe(1)
+  expect(all).toContain('has no image "no/such-app:1"')
+  expect(all).not.toContain('Check the host')
 })
 
 test('the plain globalSetup takes its options from provide', async () => {
