@@ -14,7 +14,7 @@ import { watchList } from './watch.ts'
  *
  * - `{ condition: 'Ready' }`: that entry of `status.conditions` is `True`, or what `status` says;
  * - `{ jsonPath: '{.status.phase}', value: 'Running' }`: the path finds that value; without `value`, it finds anything;
- * - `'exists'`, `'deleted'`;
+ * - `'exists'`; `'deleted'`, also when another object has its name since, if the reference has a `metadata.uid`;
  * - a predicate, which may throw to say why not. An object that does not exist is never shown to it.
  *
  * @public
@@ -62,7 +62,7 @@ export async function waitFor<T extends object = KubeObject>(
   limits: WaitForLimits,
 ): Promise<T | undefined> {
   const limit = deadline(limits)
-  const judge = judgeOf(condition)
+  const judge = judgeOf(condition, uidOf(ref))
   let located: LocatedObject | undefined
   let lastSeen = 'nothing'
   let cause: unknown
@@ -104,8 +104,15 @@ export async function waitFor<T extends object = KubeObject>(
 /** Says `true`, or what is missing. */
 type Judge = (object: KubeObject | undefined) => true | string | Promise<true | string>
 
-function judgeOf<T extends object>(condition: WaitCondition<T>): Judge {
-  if (condition === 'deleted') return (object) => !object || 'it exists'
+function uidOf(ref: ObjectRef): string | undefined {
+  return typeof ref === 'object' && 'metadata' in ref ? (ref as Partial<KubeObject>).metadata?.uid : undefined
+}
+
+/** @param uid Of the object that is meant: one that took its name afterwards is another one */
+function judgeOf<T extends object>(condition: WaitCondition<T>, uid: string | undefined): Judge {
+  if (condition === 'deleted') {
+    return (object) => !object || (uid !== undefined && object.metadata.uid !== uid) || 'it exists'
+  }
   if (condition === 'exists') return (object) => Boolean(object) || 'it does not exist'
   if (typeof condition === 'function') {
     return async (object) => {

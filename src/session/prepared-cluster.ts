@@ -2,11 +2,12 @@ import { createHash } from 'node:crypto'
 import type { ClusterContext } from '../broker/index.ts'
 import { type Cluster, createCluster } from '../cluster/index.ts'
 import { connectEngine } from '../engine/index.ts'
-import { checkSources, type ImageLoadReport, loadImages, nodeReference } from '../images/index.ts'
-import { applyAll, type KubeObject, nameOf, patch, waitAvailable } from '../kube/index.ts'
+import { checkSources, type ImageLoadReport, loadImages } from '../images/index.ts'
+import { applyAll, type KubeObject, nameOf, waitAvailable } from '../kube/index.ts'
 import type { Progress, ProgressMode } from '../progress/index.ts'
 import { checkManifests, manifestLoader } from './manifest-loader.ts'
 import type { SessionPlan } from './options.ts'
+import { restartPods } from './restart-pods.ts'
 
 /** A cluster with its images and manifests, ready for tests. */
 export interface PreparedCluster {
@@ -66,7 +67,10 @@ export async function prepareCluster(
         const loaded = await loadPlanned(plan, nodes, progress, signal)
         const brought = imagesBrought(loaded)
         const { objects, changed } = await applyPlanned(plan, target)
-        await restartPods(brought, objects, plan, target)
+        await restartPods(brought, objects, {
+          ...{ cluster, progress, signal },
+          timeoutMs: plan.manifestsTimeoutMs,
+        })
         return brought.length > 0 || changed > 0
       },
     }
@@ -127,34 +131,6 @@ function imagesBrought(report: ImageLoadReport | undefined): string[] {
     Object.values(nodes).some((did) => did !== 'present'),
   )
   return brought.flatMap(({ names }) => names)
-}
-
-/** Pods keep the image that they started with, so a new one under the same name needs new pods. */
-async function restartPods(
-  images: readonly string[],
-  objects: readonly KubeObject[],
-  { manifestsTimeoutMs }: SessionPlan,
-  { cluster, progress, signal }: Target,
-): Promise<void> {
-  const concerned = objects.filter(
-    ({ kind, spec }) =>
-      ['Deployment', 'StatefulSet', 'DaemonSet'].includes(kind) &&
-      containersOf(spec).some(({ image }) => image !== undefined && images.includes(nodeReference(image))),
-  )
-  if (concerned.length === 0) return
-  await progress.step(`Restart ${concerned.map(nameOf).join(', ')}`, async () => {
-    const annotations = { 'io.mayfly.restarted-at': new Date().toISOString() }
-    const body = { spec: { template: { metadata: { annotations } } } }
-    await Promise.all(
-      concerned.map((object) => patch(cluster.kube, object, body, { fieldManager: 'mayfly-restart' })),
-    )
-    await waitAvailable(cluster.kube, concerned, { timeoutMs: manifestsTimeoutMs, signal })
-  })
-}
-
-function containersOf(spec: KubeObject['spec']): { image?: string }[] {
-  const pod = spec?.template?.spec
-  return [...(pod?.initContainers ?? []), ...(pod?.containers ?? [])]
 }
 
 function contextOf(
