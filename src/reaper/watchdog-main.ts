@@ -11,6 +11,8 @@ import type { WatchdogMessage } from './watchdog.ts'
 
 /** An engine that is being restarted comes back within this time. */
 const engineLimitMs = 120_000
+/** The owner is busy booting a cluster while this process starts, so what cleans up is loaded after this time. */
+const loadAfterMs = 10_000
 /** A request that was under way when the owner died may still make something within this time. */
 const quietMs = 2_000
 
@@ -18,6 +20,10 @@ const [, , ownerLabel = '', logFile = ''] = process.argv
 const owner = parseIdentity(ownerLabel)
 const engines = new Map<string, EnginePlace>()
 const instances = new Set<string>()
+
+let loaded: ReturnType<typeof loadTools> | undefined
+// Not only when it is needed: the owner's package may have been removed from disk by then, with its project or by `npm ci`.
+setTimeout(() => tools().catch(() => undefined), loadAfterMs).unref()
 
 // What asks the owner to end must not take the watchdog first: it ends with its owner in any case.
 for (const ignored of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(ignored, () => undefined)
@@ -66,15 +72,23 @@ async function listenToOwner(): Promise<boolean> {
   return released
 }
 
+function tools(): ReturnType<typeof loadTools> {
+  loaded ??= loadTools()
+  return loaded
+}
+
+async function loadTools() {
+  const [folders, engine, removal, ownership] = await Promise.all([
+    import('./folders.ts'),
+    import('../engine/index.ts'),
+    import('./removal.ts'),
+    import('./ownership.ts'),
+  ])
+  return { ...folders, ...engine, ...removal, ...ownership }
+}
+
 async function cleanUp(): Promise<void> {
-  // Loaded only now: most watchdogs never need it, and the owner is busy booting a cluster while this one starts.
-  const [{ removeFoldersOf }, { connectTo }, { isEmpty, listAllBelongings, removeBelongings }, { label }] =
-    await Promise.all([
-      import('./folders.ts'),
-      import('../engine/index.ts'),
-      import('./removal.ts'),
-      import('./ownership.ts'),
-    ])
+  const { removeFoldersOf, connectTo, isEmpty, listAllBelongings, removeBelongings, label } = await tools()
   const owned = [
     { [label.owner]: ownerLabel },
     ...[...instances].map((instance) => ({ [label.instance]: instance })),
