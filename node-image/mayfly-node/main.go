@@ -39,6 +39,7 @@ var subcommands = []subcommand{
 	{"static-pods-save", "write what the control plane's pods are made of to standard output", staticpods.RunSave},
 	{"state-save", "write the state of this control plane to standard output", etcdstate.RunSave},
 	{"snapshot-take", "save the state of this node in a folder of it", rollback.RunTake},
+	{"snapshot-export", "write a snapshot for other clusters to be made of", rollback.RunExport},
 	{"rollback", "take this control plane back to a saved state", rollback.Run},
 	{"rollback-node", "end what runs on this node without an object", rollback.RunNode},
 	{"loadbalancer", "spread connections over several API servers", loadbalancer.Run},

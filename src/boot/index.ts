@@ -1,5 +1,6 @@
 /** Turns a ClusterSpec into a running cluster. */
 import type { ClusterSpec } from '../config/index.ts'
+import { MayflyError } from '../errors.ts'
 import { createLayersVolume } from '../images/index.ts'
 import type { Kube } from '../kube/index.ts'
 import { type ClusterAuthorities, createAuthorities } from '../pki/index.ts'
@@ -13,14 +14,16 @@ import { connectAsAdmin } from './connect.ts'
 import type { NodeSurroundings } from './containers.ts'
 import { claimNetwork } from './network.ts'
 import { whileNodesRun } from './node-death.ts'
-import { nodeImageFacts } from './node-image.ts'
+import { type NodeImageFacts, nodeImageFacts } from './node-image.ts'
 import { type ClusterPlan, controlPlanes, planCluster } from './plan.ts'
 import { waitForApiServer, waitForDns, waitForPodsAndNodes } from './ready.ts'
 import type { BaseSnapshot } from './restore.ts'
+import type { StoredSnapshot } from './snapshot-store.ts'
 import { startNodes } from './start-nodes.ts'
 
 export { bakeForImage } from './bake.ts'
 export type { BootOptions } from './boot-options.ts'
+export { deriveSnapshot, type PortableState } from './derived-snapshot.ts'
 export { loadBalancerName, loadBalancerRole } from './entry.ts'
 export { type JoinOptions, joinWorker, planWithoutNode } from './join.ts'
 export { networkName } from './network.ts'
@@ -34,8 +37,8 @@ export {
 } from './plan.ts'
 export type { BaseSnapshot } from './restore.ts'
 export { waitUntilUsable } from './resume.ts'
-export { shippedSnapshotDir, snapshotLabel } from './snapshot-manifest.ts'
-export type { StoredSnapshot } from './snapshot-store.ts'
+export { placedSnapshotDir, shippedSnapshotDir, snapshotLabel, snapshotVersion } from './snapshot-manifest.ts'
+export { cacheDir, identityKeys, type StoredSnapshot } from './snapshot-store.ts'
 
 /** A cluster that runs. */
 export interface BootedCluster {
@@ -62,7 +65,9 @@ export async function bootCluster(spec: ClusterSpec, options: BootOptions): Prom
     'Prepare keys and network',
     () => Promise.all([createAuthorities(), claimName(spec, options)]),
   )
-  const snapshot = await baseSnapshot(spec, image, privilege, options)
+  const snapshot = options.base
+    ? given(options.base, image)
+    : await baseSnapshot(spec, image, privilege, options)
   assertWanted(signal)
   const plan = planCluster(spec, subnets)
   const { labels } = options
@@ -118,6 +123,16 @@ async function bringUp(
     }),
   )
   return connection
+}
+
+/** @throws MayflyError `SNAPSHOT_UNFIT` when it is of another version of Kubernetes than the node image */
+function given(base: StoredSnapshot, { kubernetes }: NodeImageFacts): BaseSnapshot {
+  if (base.manifest.kubernetes === kubernetes) return { kind: 'stored', ...base }
+  throw new MayflyError(
+    'SNAPSHOT_UNFIT',
+    `The snapshot is of Kubernetes ${base.manifest.kubernetes}, the node image of ${kubernetes}`,
+    { hint: `Name a node image of Kubernetes ${base.manifest.kubernetes}, or save the snapshot anew` },
+  )
 }
 
 /** Between steps that take no signal nothing more is begun once the caller gave up. */

@@ -22,12 +22,17 @@ export interface StoredSnapshot {
   manifest: SnapshotManifest
 }
 
-/** Where base snapshots are kept on this host. */
-export function snapshotDir(fingerprint: string, kubernetes: string): string {
+/** Where snapshots are kept on this host. */
+export function cacheDir(): string {
   const cache =
     process.env['MAYFLY_CACHE_DIR'] ??
     join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'mayfly')
-  return join(cache, 'snapshots', `${kubernetes}-${fingerprint.slice(0, 16)}`)
+  return join(cache, 'snapshots')
+}
+
+/** Where the base snapshot of a configuration is kept on this host. */
+export function snapshotDir(fingerprint: string, kubernetes: string): string {
+  return join(cacheDir(), `${kubernetes}-${fingerprint.slice(0, 16)}`)
 }
 
 /** The base snapshot with a fingerprint, if this host has it. */
@@ -45,7 +50,7 @@ export async function findSnapshot(
  * Keys that are the identity of one cluster, or the memory of its processes: a snapshot is made without them, and each
  * cluster gets or makes its own. The patterns are Go's path.Match.
  */
-const identityKeys = [
+export const identityKeys = [
   '/registry/apiregistration.k8s.io/apiservices-status/*',
   '/registry/certificatesigningrequests/*',
   '/registry/clustertrustbundles/*',
@@ -127,7 +132,7 @@ async function save(engine: Engine, container: string, command: string, request?
 }
 
 /** The snapshot appears whole or not at all; of two processes that bake the same one, the last wins. */
-async function writeSnapshot(
+export async function writeSnapshot(
   dir: string,
   manifest: SnapshotManifest,
   contents: readonly (readonly [path: string, content: string | Buffer])[],

@@ -39,11 +39,14 @@ import { createProgress } from '../progress/index.ts'
 import { deleteCluster, type Lease, makePrivateFolder, removePrivateFolder } from '../reaper/index.ts'
 import {
   latestSnapshot,
+  packCluster,
   type RollbackOptions,
   type RollbackReport,
   rollBack,
+  type SavedCluster,
   type Snapshot,
   type SnapshotOptions,
+  saveCluster,
   snapshotNamed,
   takeSnapshot,
 } from '../snapshot/index.ts'
@@ -296,18 +299,32 @@ export class Cluster implements AsyncDisposable {
    *   needed
    */
   async rollback(snapshot?: Snapshot | string, options: RollbackOptions = {}): Promise<RollbackReport> {
-    const [controlPlane = ''] = controlPlaneNames(this.#plan)
-    const wanted =
-      snapshot === undefined
-        ? await latestSnapshot(this.#engine, controlPlane)
-        : typeof snapshot === 'string'
-          ? await snapshotNamed(this.#engine, controlPlane, snapshot)
-          : snapshot
+    const wanted = await this.#snapshotOf(snapshot)
     const prepare = async () => {
       await this.#restoreNodes(wanted, options)
       return this.#snapshotTarget()
     }
     return rollBack(prepare, wanted, options)
+  }
+
+  /**
+   * Writes a snapshot to a file that other clusters can be made of, with `createCluster({ from: file })`, on any machine of
+   * this architecture. No key of this cluster is in it; Secrets that were installed are. Data in volumes is not.
+   *
+   * @param snapshot A snapshot of this cluster, or its name; default: the last one
+   * @throws MayflyError `SNAPSHOT_NOT_FOUND`, `EXEC_FAILED`
+   */
+  async saveSnapshot(
+    file: string,
+    snapshot?: Snapshot | string,
+    { signal }: { signal?: AbortSignal | undefined } = {},
+  ): Promise<void> {
+    await packCluster(await this.exportSnapshot(await this.#snapshotOf(snapshot), signal), file)
+  }
+
+  /** @internal */
+  exportSnapshot(snapshot: Snapshot, signal?: AbortSignal): Promise<SavedCluster> {
+    return saveCluster({ ...this.#snapshotTarget(), base: this.#snapshot, signal }, snapshot)
   }
 
   /** Gives the cluster the workers back that it had, and takes those away that came since. */
@@ -317,6 +334,12 @@ export class Cluster implements AsyncDisposable {
     for (const { name } of added) await this.removeNode(name, { signal })
     const removed = nodes.filter(({ name }) => this.#nodes.every((node) => node.name !== name))
     for (const spec of removed) await this.#join(spec, { timeoutMs, signal })
+  }
+
+  async #snapshotOf(snapshot: Snapshot | string | undefined): Promise<Snapshot> {
+    const [controlPlane = ''] = controlPlaneNames(this.#plan)
+    if (snapshot === undefined) return latestSnapshot(this.#engine, controlPlane)
+    return typeof snapshot === 'string' ? snapshotNamed(this.#engine, controlPlane, snapshot) : snapshot
   }
 
   #snapshotTarget() {

@@ -7,8 +7,10 @@ import { connectEngine, containerLogs, type Engine, exec, listContainers } from 
 import { isMayflyError, MayflyError, messageOf } from '../errors.ts'
 import { createProgress, type Progress, type ProgressMode, type StepEvent } from '../progress/index.ts'
 import { deleteInstance, type Labels, type Lease, label, ownership, startWatchdog } from '../reaper/index.ts'
+import { assertFits, type SavedCluster, type Snapshot, unpackCluster } from '../snapshot/index.ts'
 import { until } from '../wait.ts'
 import { Cluster, type StepTiming } from './cluster.ts'
+import { getCluster } from './find.ts'
 import { writeRecord } from './record.ts'
 import { sweepClusters } from './sweep.ts'
 import { writeTrace } from './trace.ts'
@@ -19,6 +21,11 @@ import { writeTrace } from './trace.ts'
  * @public
  */
 export interface CreateClusterOptions extends ClusterOptions {
+  /**
+   * The state to begin with: a snapshot of a cluster that runs on this engine, or a file that `cluster.saveSnapshot` wrote.
+   * Network, feature gates and kubeadm patches come with it, and where no nodes are given, as many as the cluster had.
+   */
+  from?: Snapshot | string | undefined
   /** Gives up when the cluster is not usable after so many milliseconds; default 180 000. */
   timeoutMs?: number
   /** Gives up, and removes what was made, when it is aborted. */
@@ -43,6 +50,7 @@ export interface CreateClusterOptions extends ClusterOptions {
 }
 
 const ownFields = [
+  'from',
   'timeoutMs',
   'signal',
   'keep',
@@ -64,15 +72,17 @@ const defaultTimeoutMs = 180_000
  * @example
  * await using cluster = await createCluster({ nodes: ['control-plane', 'worker', 'worker'] })
  *
- * @throws MayflyError `CONFIG_INVALID`, `ENGINE_NOT_FOUND`, `HOST_UNFIT`, `NODE_IMAGE_MISSING`, `CLUSTER_EXISTS` before
+ * @throws MayflyError `CONFIG_INVALID`, `SNAPSHOT_UNFIT`, `ENGINE_NOT_FOUND`, `HOST_UNFIT`, `NODE_IMAGE_MISSING`, `CLUSTER_EXISTS` before
  *   anything is made; `WAIT_TIMED_OUT`, `NODE_EXITED`, `ENGINE_REFUSED` after all that was made is removed again
  * @public
  */
 export async function createCluster(options: CreateClusterOptions = {}): Promise<Cluster> {
   const { timeoutMs = defaultTimeoutMs, signal, keep = false, ttlMs, retain = false } = options
   const progress = createProgress({ mode: options.progress, onEvent: options.onProgress })
-  const spec = await clusterSpecOf(options)
+  const saved = await openSaved(options)
+  const spec = await clusterSpecOf(saved ? withConfigOf(saved, options) : options)
   const engine = await connectEngine({ signal })
+  if (saved) await assertFits(engine, saved, spec, sourceName(options))
   const labels = ownership(spec.name, { ttlMs, keep, retain })
   // Before the first thing exists there is somebody who removes it.
   const lease = await startWatchdog(engine, keep && !retain ? { making: labels[label.instance] } : {})
@@ -89,6 +99,7 @@ export async function createCluster(options: CreateClusterOptions = {}): Promise
       engine,
       labels,
       progress,
+      base: saved?.base,
       timeoutMs,
       signal,
       onNodesStarted: onNodesStarted && ((nodes, limit) => onNodesStarted(nodes, limit, progress)),
@@ -102,6 +113,22 @@ export async function createCluster(options: CreateClusterOptions = {}): Promise
   } catch (thrown) {
     throw await rollBack(engine, labels, thrown, { retain, lease })
   }
+}
+
+/** What a cluster is to be made of, where that is asked for. */
+async function openSaved({ from, signal }: CreateClusterOptions): Promise<SavedCluster | undefined> {
+  if (from === undefined) return undefined
+  if (typeof from === 'string') return unpackCluster(from)
+  await using cluster = await getCluster(from.cluster, signal ? { signal } : {})
+  return cluster.exportSnapshot(from, signal)
+}
+
+function withConfigOf({ config }: SavedCluster, options: CreateClusterOptions): CreateClusterOptions {
+  return { ...config, ...options, networking: { ...config.networking, ...options.networking } }
+}
+
+function sourceName({ from = '' }: CreateClusterOptions): string {
+  return typeof from === 'string' ? `Snapshot ${from}` : `Snapshot "${from.name}" of cluster ${from.cluster}`
 }
 
 /**

@@ -18,6 +18,13 @@ export function specFingerprint(spec: ClusterSpec, imageIds: Readonly<Record<str
     .digest('hex')
 }
 
+/** The same without the node image: clusters that share it can be in the same state. */
+export function snapshotFingerprint(spec: ClusterSpec): string {
+  return createHash('sha256')
+    .update(snapshotContent(spec, () => 'any'))
+    .digest('hex')
+}
+
 /**
  * Whether the base snapshot that a node image ships fits: all that decides a snapshot is at its default, and all
  * nodes have one image. Whether that image ships a snapshot at all is the image's to say.

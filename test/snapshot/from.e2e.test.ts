@@ -1,0 +1,107 @@
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { gunzipSync, gzipSync } from 'node:zlib'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { type Cluster, createCluster } from '../../src/index.ts'
+import { applyAll, get, type KubeObject, waitFor } from '../../src/kube/index.ts'
+import { faults, heldCustomResource, stubbornDeployment } from './suite.ts'
+
+const limits = { timeoutMs: 60_000 }
+const deployment = stubbornDeployment('web', 'shop', 2)
+const token: KubeObject = {
+  apiVersion: 'v1',
+  kind: 'Secret',
+  metadata: {
+    name: 'token',
+    namespace: 'shop',
+    annotations: { 'kubernetes.io/service-account.name': 'default' },
+  },
+  type: 'kubernetes.io/service-account-token',
+}
+let folder: string
+let file: string
+let original: Cluster
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'mayfly-test-'))
+  file = join(folder, 'shop.mayfly')
+  original = await createCluster()
+  // A claim and the pod that uses it, in namespace shop.
+  await faults['leaves volumes with data']?.(original)
+  await applyAll(
+    original.kube,
+    [...heldCustomResource('widgets', 'Widget', 'shop'), deployment, token],
+    limits,
+  )
+  await waitFor(original.kube, deployment, { condition: 'Available' }, limits)
+  await waitFor(original.kube, token, { jsonPath: '{.data.token}' }, limits)
+  await original.saveSnapshot(file, await original.snapshot('installed'))
+})
+afterAll(async () => {
+  await original?.delete()
+  await rm(folder, { recursive: true, force: true })
+})
+
+/** A copy of the file in which a text stands for another one of the same length. */
+async function altered(from: string, to: string): Promise<string> {
+  const archive = gunzipSync(await readFile(file)).toString('latin1')
+  expect(archive).toContain(from)
+  expect(to).toHaveLength(from.length)
+  const copy = join(folder, `altered-${to.replaceAll(/\W/g, '')}.mayfly`)
+  await writeFile(copy, gzipSync(Buffer.from(archive.replaceAll(from, to), 'latin1')))
+  return copy
+}
+
+test('a cluster made of a file has what the other had, and an identity of its own', async () => {
+  await using cluster = await createCluster({ from: file, nodes: ['control-plane', 'worker'] })
+  const { kube } = cluster
+  await waitFor(kube, deployment, { condition: 'Available' }, limits)
+  expect(await get(kube, heldCustomResource('widgets', 'Widget', 'shop')[1] as KubeObject)).toMatchObject({
+    metadata: { name: 'held', finalizers: ['suite.example/nobody-removes-this'] },
+  })
+  // The claim gets a volume of its own, and the pod without a controller runs again.
+  await waitFor(
+    kube,
+    { apiVersion: 'v1', kind: 'Pod', metadata: { name: 'writer', namespace: 'shop' } } as KubeObject,
+    { condition: 'Ready' },
+    limits,
+  )
+
+  const both = [original, cluster]
+  const uids = await Promise.all(
+    both.map(({ kube }) => get(kube, { apiVersion: 'v1', kind: 'Namespace', name: 'kube-system' })),
+  )
+  expect(uids[0]?.metadata.uid).not.toBe(uids[1]?.metadata.uid)
+  await waitFor(kube, token, { jsonPath: '{.data.token}' }, limits)
+  const tokens = await Promise.all(both.map(({ kube }) => get(kube, token)))
+  expect(tokens[0]?.['data'].token).not.toBe(tokens[1]?.['data'].token)
+  expect(cluster.kubeconfig).not.toBe(original.kubeconfig)
+})
+
+test('the file has no key', async () => {
+  const key = String(await original.nodes[0]?.readFile('/etc/kubernetes/pki/ca.key'))
+  expect(key).toContain('PRIVATE KEY')
+  const archive = gunzipSync(await readFile(file)).toString('latin1')
+  expect(archive).not.toContain('PRIVATE KEY')
+  expect(archive).not.toContain(Buffer.from(key).toString('base64').slice(40, 80))
+})
+
+test('a file that does not fit is refused before anything is made', async () => {
+  await expect(createCluster({ from: join(folder, 'nowhere') })).rejects.toMatchObject({
+    code: 'SNAPSHOT_UNFIT',
+  })
+  await expect(createCluster({ from: await altered('"version":1', '"version":7') })).rejects.toMatchObject({
+    code: 'SNAPSHOT_UNFIT',
+    message: expect.stringContaining('another version of mayfly'),
+  })
+  await expect(
+    createCluster({ from: await altered('"architecture":"a', '"architecture":"z') }),
+  ).rejects.toMatchObject({ code: 'SNAPSHOT_UNFIT', message: expect.stringContaining('was saved on z') })
+  await expect(
+    createCluster({ from: file, networking: { serviceSubnet: '10.200.0.0/16' } }),
+  ).rejects.toMatchObject({
+    code: 'SNAPSHOT_UNFIT',
+    hint: expect.stringContaining('they come with the snapshot'),
+  })
+})
