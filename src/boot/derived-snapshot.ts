@@ -1,7 +1,7 @@
 import type { KubeObject } from '../kube/index.ts'
 import { podTemplates } from './pod-templates.ts'
 import type { SnapshotManifest } from './snapshot-manifest.ts'
-import { type StoredSnapshot, writeSnapshot } from './snapshot-store.ts'
+import type { SnapshotContents } from './snapshot-store.ts'
 
 /** The state of a cluster that ran, without what only that cluster can use. */
 export interface PortableState {
@@ -13,18 +13,16 @@ export interface PortableState {
 }
 
 /**
- * Makes a base snapshot of another one and a state that a cluster restored from that one came to. The cluster's own pods
+ * A base snapshot made of another one and a state that a cluster restored from that one came to. The cluster's own pods
  * start in place, as they do from the other; those of all other workloads are made by controllers.
  *
  * @param baseFiles Files of the other snapshot by their paths in it
- * @param dir Folder of this host to make
  */
-export async function deriveSnapshot(
+export function deriveSnapshot(
   base: SnapshotManifest,
   baseFiles: ReadonlyMap<string, Buffer>,
   { etcd, pods, namespaces }: PortableState,
-  dir: string,
-): Promise<StoredSnapshot> {
+): { manifest: SnapshotManifest; contents: SnapshotContents } {
   const own = new Set(base.pods.map(({ name, namespace }) => `${namespace}/${name}`))
   const templates = podTemplates(pods).filter(({ template }) =>
     own.has(`${template.namespace}/${template.name}`),
@@ -35,10 +33,12 @@ export async function deriveSnapshot(
     pods: templates.map(({ template }) => template),
   }
   const kept = [...baseFiles].filter(([path]) => path.startsWith('files/') || path === 'static-pods.json')
-  await writeSnapshot(dir, manifest, [
-    ...kept,
-    ...templates.map(({ template, text }) => [`pods/${template.name}.json`, text] as const),
-    ['etcd.jsonl.gz', etcd],
-  ])
-  return { dir, manifest }
+  return {
+    manifest,
+    contents: [
+      ...kept,
+      ...templates.map(({ template, text }) => [`pods/${template.name}.json`, text] as const),
+      ['etcd.jsonl.gz', etcd],
+    ],
+  }
 }

@@ -38,7 +38,14 @@ export {
 export type { BaseSnapshot } from './restore.ts'
 export { waitUntilUsable } from './resume.ts'
 export { placedSnapshotDir, shippedSnapshotDir, snapshotLabel, snapshotVersion } from './snapshot-manifest.ts'
-export { cacheDir, identityKeys, type StoredSnapshot } from './snapshot-store.ts'
+export {
+  cacheDir,
+  identityKeys,
+  manifestText,
+  placeFolder,
+  type StoredSnapshot,
+  writeSnapshot,
+} from './snapshot-store.ts'
 
 /** A cluster that runs. */
 export interface BootedCluster {
@@ -58,6 +65,7 @@ export interface BootedCluster {
 export async function bootCluster(spec: ClusterSpec, options: BootOptions): Promise<BootedCluster> {
   const { engine, progress, signal } = options
   const image = await nodeImageFacts(engine, spec)
+  const base = options.base && given(options.base, image)
   const privilege = await progress.step('Check the host', () => checkHost(spec, options))
   assertWanted(signal)
   // The network comes first of all that is made: of several that want one name, its maker has it.
@@ -65,9 +73,7 @@ export async function bootCluster(spec: ClusterSpec, options: BootOptions): Prom
     'Prepare keys and network',
     () => Promise.all([createAuthorities(), claimName(spec, options)]),
   )
-  const snapshot = options.base
-    ? given(options.base, image)
-    : await baseSnapshot(spec, image, privilege, options)
+  const snapshot = base ?? (await baseSnapshot(spec, image, privilege, options))
   assertWanted(signal)
   const plan = planCluster(spec, subnets)
   const { labels } = options

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { homedir } from 'node:os'
@@ -66,8 +67,10 @@ export const identityKeys = [
   '/registry/peerserverleases/*',
   '/registry/pods/*/*',
   '/registry/replicasets-status/*/*',
+  '/registry/resourceslices/*',
   '/registry/secrets/kube-system/bootstrap-token-*',
   '/registry/services/endpoints/*/*',
+  '/registry/volumeattachments/*',
 ]
 
 function manifestPath(staticPod: string): string {
@@ -131,18 +134,36 @@ async function save(engine: Engine, container: string, command: string, request?
   return saved
 }
 
-/** The snapshot appears whole or not at all; of two processes that bake the same one, the last wins. */
+/** The files of a snapshot beside its manifest, by their paths. */
+export type SnapshotContents = readonly (readonly [path: string, content: string | Buffer])[]
+
+/** The text of `snapshot.json`. */
+export function manifestText(manifest: SnapshotManifest): string {
+  return `${JSON.stringify(manifest, undefined, 2)}\n`
+}
+
+/** The snapshot appears whole or not at all; of several that make the same one, the last wins. */
 export async function writeSnapshot(
   dir: string,
   manifest: SnapshotManifest,
-  contents: readonly (readonly [path: string, content: string | Buffer])[],
+  contents: SnapshotContents,
 ): Promise<void> {
-  const draft = `${dir}.draft-${process.pid}`
+  const draft = `${dir}.draft-${randomUUID()}`
   for (const [path, content] of contents) {
     await mkdir(dirname(join(draft, path)), { recursive: true })
     await writeFile(join(draft, path), content)
   }
-  await writeFile(join(draft, 'snapshot.json'), `${JSON.stringify(manifest, undefined, 2)}\n`)
+  await writeFile(join(draft, 'snapshot.json'), manifestText(manifest))
+  await placeFolder(draft, dir)
+}
+
+/** Gives a folder its name; where another process has just done the same, that one's stays. */
+export async function placeFolder(draft: string, dir: string): Promise<void> {
   await rm(dir, { recursive: true, force: true })
-  await rename(draft, dir)
+  try {
+    await rename(draft, dir)
+  } catch (thrown) {
+    if (!['ENOTEMPTY', 'EEXIST'].includes((thrown as NodeJS.ErrnoException).code ?? '')) throw thrown
+    await rm(draft, { recursive: true, force: true })
+  }
 }

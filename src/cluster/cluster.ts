@@ -44,6 +44,7 @@ import {
   type RollbackReport,
   rollBack,
   type SavedCluster,
+  type SaveOptions,
   type Snapshot,
   type SnapshotOptions,
   saveCluster,
@@ -309,17 +310,15 @@ export class Cluster implements AsyncDisposable {
 
   /**
    * Writes a snapshot to a file that other clusters can be made of, with `createCluster({ from: file })`, on any machine of
-   * this architecture. No key of this cluster is in it; Secrets that were installed are. Data in volumes is not.
+   * this architecture. Images that the nodes have now come along. No key of this cluster is in it; Secrets that were
+   * installed are. Data in volumes is not.
    *
    * @param snapshot A snapshot of this cluster, or its name; default: the last one
-   * @throws MayflyError `SNAPSHOT_NOT_FOUND`, `EXEC_FAILED`
+   * @throws MayflyError `SNAPSHOT_NOT_FOUND`, `EXEC_FAILED`, `IMAGE_NOT_FOUND`
    */
-  async saveSnapshot(
-    file: string,
-    snapshot?: Snapshot | string,
-    { signal }: { signal?: AbortSignal | undefined } = {},
-  ): Promise<void> {
-    await packCluster(await this.exportSnapshot(await this.#snapshotOf(snapshot), signal), file)
+  async saveSnapshot(file: string, snapshot?: Snapshot | string, options: SaveOptions = {}): Promise<void> {
+    const saved = await this.exportSnapshot(await this.#snapshotOf(snapshot), options.signal)
+    await packCluster(this.#engine, saved, file, options)
   }
 
   /** @internal */

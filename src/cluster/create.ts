@@ -3,8 +3,16 @@ import { join, resolve } from 'node:path'
 import { adoptNodeImages } from '../adopt/index.ts'
 import { bootCluster } from '../boot/index.ts'
 import { type ClusterOptions, type ClusterSpec, resolveClusterSpec } from '../config/index.ts'
-import { connectEngine, containerLogs, type Engine, exec, listContainers } from '../engine/index.ts'
+import {
+  connectEngine,
+  containerLogs,
+  type Engine,
+  exec,
+  imageExists,
+  listContainers,
+} from '../engine/index.ts'
 import { isMayflyError, MayflyError, messageOf } from '../errors.ts'
+import { type ImageSource, loadImages } from '../images/index.ts'
 import { createProgress, type Progress, type ProgressMode, type StepEvent } from '../progress/index.ts'
 import { deleteInstance, type Labels, type Lease, label, ownership, startWatchdog } from '../reaper/index.ts'
 import { assertFits, type SavedCluster, type Snapshot, unpackCluster } from '../snapshot/index.ts'
@@ -23,7 +31,8 @@ import { writeTrace } from './trace.ts'
 export interface CreateClusterOptions extends ClusterOptions {
   /**
    * The state to begin with: a snapshot of a cluster that runs on this engine, or a file that `cluster.saveSnapshot` wrote.
-   * Network, feature gates and kubeadm patches come with it, and where no nodes are given, as many as the cluster had.
+   * Network, feature gates, kubeadm patches and loaded images come with it, and where no nodes are given, as many as the
+   * cluster had.
    */
   from?: Snapshot | string | undefined
   /** Gives up when the cluster is not usable after so many milliseconds; default 180 000. */
@@ -93,7 +102,6 @@ export async function createCluster(options: CreateClusterOptions = {}): Promise
     throw thrown
   }
   try {
-    const { onNodesStarted } = options
     const adopted = await adoptNodeImages(engine, spec, { progress, labels, signal })
     const booted = await bootCluster(adopted, {
       engine,
@@ -102,7 +110,12 @@ export async function createCluster(options: CreateClusterOptions = {}): Promise
       base: saved?.base,
       timeoutMs,
       signal,
-      onNodesStarted: onNodesStarted && ((nodes, limit) => onNodesStarted(nodes, limit, progress)),
+      onNodesStarted: async (nodes, limit) => {
+        await Promise.all([
+          saved && loadSaved(engine, saved, nodes, progress, limit),
+          options.onNodesStarted?.(nodes, limit, progress),
+        ])
+      },
     })
     await writeTrace(spec.name, progress.events)
     const { plan, snapshot, kubeconfig, kube } = booted
@@ -124,7 +137,41 @@ async function openSaved({ from, signal }: CreateClusterOptions): Promise<SavedC
 }
 
 function withConfigOf({ config }: SavedCluster, options: CreateClusterOptions): CreateClusterOptions {
-  return { ...config, ...options, networking: { ...config.networking, ...options.networking } }
+  const { nodes, ...rest } = config
+  return {
+    ...rest,
+    // A configuration file names its nodes itself.
+    ...(options.config === undefined && nodes && { nodes }),
+    ...options,
+    networking: { ...config.networking, ...options.networking },
+  }
+}
+
+/** Brings the images that a saved cluster had to nodes that are made of it. */
+async function loadSaved(
+  engine: Engine,
+  { images }: SavedCluster,
+  nodes: readonly string[],
+  progress: Progress,
+  signal: AbortSignal,
+): Promise<void> {
+  const found = await Promise.all(
+    images.map(
+      async (image) => image.archive !== undefined || (await imageExists(engine, image.id, { signal })),
+    ),
+  )
+  for (const { names } of images.filter((_, at) => !found[at])) {
+    progress.note(
+      `Image ${names.join(', ')} of the snapshot is not on the nodes: the engine does not have it any more`,
+    )
+  }
+  const sources = images
+    .filter((_, at) => found[at])
+    .flatMap(({ id, names, archive }): ImageSource[] =>
+      archive === undefined ? [{ id, names }] : names.map((name) => ({ archive, name })),
+    )
+  const targets = nodes.map((name) => ({ name, containerId: name }))
+  await loadImages(engine, targets, sources, { signal })
 }
 
 function sourceName({ from = '' }: CreateClusterOptions): string {

@@ -56,7 +56,8 @@ export interface Registration {
 }
 
 const program = 'mayfly-node'
-const ctr = ['ctr', '--namespace', 'k8s.io']
+/** How `ctr` is called for what the kubelet sees. */
+export const ctr = ['ctr', '--namespace', 'k8s.io']
 const containerdDeadlineMs = 60_000
 const collectDeadlineMs = 30_000
 

@@ -22,13 +22,20 @@ export interface ImageArchive {
   name?: string
 }
 
+/** An image of the engine by its id, whatever names it has there. */
+export interface EngineImage {
+  id: string
+  /** Names for the nodes. */
+  names: readonly string[]
+}
+
 /**
  * Where an image comes from: a reference that the engine has (name, digest or id), the path of an archive (a string
- * that ends in `.tar`, `.tar.gz` or `.tgz`, or is a file), or a folder to build.
+ * that ends in `.tar`, `.tar.gz` or `.tgz`, or is a file), a folder to build, or an id with the names to give it.
  *
  * @public
  */
-export type ImageSource = string | ImageArchive | ImageBuild
+export type ImageSource = string | ImageArchive | ImageBuild | EngineImage
 
 /** One image that nodes should have, whatever it comes from. */
 export interface WantedImage {
@@ -81,6 +88,10 @@ export async function resolveSources(
         await buildImage(engine, source, signal)
         return [await fromEngine(engine, source.tag, platform, signal)]
       }
+      if (isEngineImage(source)) {
+        const image = await fromEngine(engine, source.id, platform, signal)
+        return [{ ...image, label: source.names[0] ?? source.id, names: source.names.map(nodeReference) }]
+      }
       const archive = await archiveIn(source)
       return archive
         ? fromArchive(archive, platform)
@@ -115,11 +126,16 @@ export async function checkSources(
   await Promise.all(
     sources.map(async (source) => {
       if (typeof source === 'object' && 'build' in source) await findContext(source)
+      else if (isEngineImage(source)) await fromEngine(engine, source.id, `linux/${engine.arch}`, signal)
       else if (!(await archiveIn(source)) && !built.includes(source as string)) {
         await fromEngine(engine, source as string, `linux/${engine.arch}`, signal)
       }
     }),
   )
+}
+
+function isEngineImage(source: ImageSource): source is EngineImage {
+  return typeof source === 'object' && 'id' in source
 }
 
 async function archiveIn(source: string | ImageArchive): Promise<ImageArchive | undefined> {

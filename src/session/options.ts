@@ -69,9 +69,10 @@ export function planSession(options: MayflyOptions, root: string): SessionPlan {
     ...cluster
   } = options
   const config = typeof cluster.config === 'string' ? resolve(root, cluster.config) : cluster.config
+  const from = typeof cluster.from === 'string' ? resolve(root, cluster.from) : cluster.from
   const plan = {
     root,
-    cluster: { ...cluster, ...(config !== undefined && { config }) },
+    cluster: { ...cluster, ...(config !== undefined && { config }), ...(from !== undefined && { from }) },
     images: images.map((image) => fromRoot(image, root)),
     manifests: (Array.isArray(manifests) ? manifests : [manifests]).map((source) => manifestAt(source, root)),
     manifestsTimeoutMs,
@@ -95,6 +96,7 @@ function checkedLimit(limit: number | undefined): number | undefined {
 function fromRoot(image: ImageSource, root: string): ImageSource {
   if (typeof image === 'string') return /\.(tar|tar\.gz|tgz)$/.test(image) ? resolve(root, image) : image
   if ('archive' in image) return { ...image, archive: resolve(root, image.archive) }
+  if ('id' in image) return image
   const dockerfile = image.dockerfile === undefined ? {} : { dockerfile: resolve(root, image.dockerfile) }
   return { ...image, build: resolve(root, image.build), ...dockerfile }
 }

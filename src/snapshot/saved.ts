@@ -1,25 +1,26 @@
 import { createHash } from 'node:crypto'
-import { createReadStream, createWriteStream, existsSync } from 'node:fs'
-import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
-import { dirname, join, resolve, sep } from 'node:path'
+import { existsSync } from 'node:fs'
+import { readdir, readFile, rm, stat, utimes } from 'node:fs/promises'
+import { join, relative, sep } from 'node:path'
 import { text } from 'node:stream/consumers'
-import { pipeline } from 'node:stream/promises'
-import { createGunzip, createGzip } from 'node:zlib'
-import { extract, pack } from 'tar-stream'
+import { extract } from 'tar-stream'
 import {
   type BaseSnapshot,
   cacheDir,
   controlPlaneNames,
   deriveSnapshot,
   identityKeys,
+  manifestText,
   placedSnapshotDir,
   type StoredSnapshot,
   shippedSnapshotDir,
   snapshotVersion,
+  writeSnapshot,
 } from '../boot/index.ts'
 import { type ClusterFields, type ClusterSpec, snapshotFingerprint } from '../config/index.ts'
 import { type Engine, execOrThrow, execStream, inspectImage } from '../engine/index.ts'
 import { MayflyError, messageOf } from '../errors.ts'
+import { imagesOfNode, type NodeImage } from '../images/index.ts'
 import type { KubeObject } from '../kube/index.ts'
 import { folderOf, type Snapshot } from './snapshot.ts'
 import type { SnapshotTarget } from './take.ts'
@@ -40,6 +41,10 @@ interface SavedDocument {
   fingerprint: string
   /** What decides the state: networking, feature gates, kubeadm patches. */
   config: ClusterFields
+  /** Images that were loaded onto the nodes. */
+  images: NodeImage[]
+  /** SHA-256 of each other file by its path. */
+  files: Record<string, string>
 }
 
 /** The state of a cluster in a folder of this host, for others to be made of. */
@@ -48,6 +53,14 @@ export interface SavedCluster {
   architecture: string
   fingerprint: string
   config: ClusterFields
+  /** Images that the cluster's nodes had beyond those of the node image. */
+  images: SavedImage[]
+}
+
+/** An image that a saved cluster had. */
+export interface SavedImage extends NodeImage {
+  /** A `docker save` archive of it, where the folder has one; else the engine is asked for it. */
+  archive?: string
 }
 
 /** The cluster whose snapshot is saved. */
@@ -66,34 +79,59 @@ export async function saveCluster(
   snapshot: Snapshot,
 ): Promise<SavedCluster> {
   const [controlPlane = ''] = controlPlaneNames(plan)
-  const [first] = plan.spec.nodes
+  const [{ image = '' } = {}] = plan.spec.nodes
   const dir = base.kind === 'shipped' ? shippedSnapshotDir : placedSnapshotDir
-  const [answer, baseFiles, { Architecture: architecture }] = await Promise.all([
+  const [answer, baseFiles, { Architecture: architecture }, images] = await Promise.all([
     execOrThrow(engine, controlPlane, ['mayfly-node', 'snapshot-export'], {
       stdin: JSON.stringify({ dir: folderOf(snapshot.name), omit: identityKeys }),
       signal,
     }),
     folderFiles(engine, controlPlane, dir, signal),
-    inspectImage(engine, first?.image ?? '', { signal }),
+    inspectImage(engine, image, { signal }),
+    imagesOfNode(engine, { name: controlPlane, containerId: controlPlane }, signal),
   ])
   const { state, pods, namespaces } = JSON.parse(answer) as Exported
   const etcd = Buffer.from(state, 'base64')
-  const document: SavedDocument = {
+  const { manifest, contents } = deriveSnapshot(base.manifest, baseFiles, { etcd, pods, namespaces })
+  const digests = [...contents, ['snapshot.json', manifestText(manifest)] as const].map(
+    ([path, content]) => [path, digestOf(content)] as const,
+  )
+  const document = JSON.stringify({
     version: savedVersion,
     snapshotVersion,
     architecture,
     fingerprint: snapshotFingerprint(plan.spec),
     config: configOf(plan.spec),
-  }
-  const hash = createHash('sha256')
-    .update(etcd)
-    .update(JSON.stringify([document, base.manifest, pods]))
-  const target = join(cacheDir(), `saved-${hash.digest('hex').slice(0, 16)}`)
+    images,
+    files: Object.fromEntries(digests),
+  } satisfies SavedDocument)
+  const target = join(cacheDir(), `${savedPrefix}${digestOf(document).slice(0, 16)}`)
+  await removeUnused()
   if (!existsSync(join(target, documentName))) {
-    await deriveSnapshot(base.manifest, baseFiles, { etcd, pods, namespaces }, target)
-    await writeFile(join(target, documentName), JSON.stringify(document))
+    await writeSnapshot(target, manifest, [...contents, [documentName, document]])
   }
-  return openFolder(target, target)
+  const saved = await openFolder(target, target)
+  // Files travel to machines that name their images otherwise; here the image is known to be there.
+  return { ...saved, config: { ...saved.config, image } }
+}
+
+/** How the names of saved clusters' folders begin. */
+export const savedPrefix = 'saved-'
+
+/** A folder that nothing was made of for so long is removed, in milliseconds. */
+const unusedForMs = 30 * 24 * 60 * 60 * 1000
+
+async function removeUnused(): Promise<void> {
+  const names = await readdir(cacheDir()).catch(() => [])
+  for (const name of names.filter((one) => one.startsWith(savedPrefix))) {
+    const path = join(cacheDir(), name)
+    const { mtimeMs } = await stat(path)
+    if (Date.now() - mtimeMs > unusedForMs) await rm(path, { recursive: true, force: true })
+  }
+}
+
+function digestOf(content: string | Buffer): string {
+  return createHash('sha256').update(content).digest('hex')
 }
 
 /** What `mayfly-node snapshot-export` answers; its twin is in node-image/mayfly-node/internal/rollback/export.go. */
@@ -153,97 +191,66 @@ function configOf(spec: ClusterSpec): ClusterFields {
   }) as ClusterFields
 }
 
-/** Packs a saved cluster into one file: a gzipped tar archive. The file appears whole or not at all. */
-export async function packCluster({ base }: SavedCluster, file: string): Promise<void> {
-  const archive = pack()
-  const draft = `${file}.draft-${process.pid}`
-  await mkdir(dirname(resolve(file)), { recursive: true })
-  const written = pipeline(archive, createGzip(), createWriteStream(draft, { mode: 0o600 }))
-  try {
-    for (const entry of await readdir(base.dir, { recursive: true, withFileTypes: true })) {
-      if (!entry.isFile()) continue
-      const path = join(entry.parentPath, entry.name)
-      archive.entry(
-        {
-          name: path
-            .slice(base.dir.length + 1)
-            .split(sep)
-            .join('/'),
-        },
-        await readFile(path),
-      )
-    }
-    archive.finalize()
-    await written
-    await rename(draft, file)
-  } catch (thrown) {
-    archive.destroy()
-    await rm(draft, { force: true })
-    throw thrown
-  }
-}
-
 /**
- * Opens a file that {@link packCluster} wrote.
+ * Opens the folder of a saved cluster.
  *
- * @throws MayflyError `SNAPSHOT_UNFIT` when it is none, or of another version of mayfly
+ * @param named What errors call it
+ * @param verify Compares each file with what was saved; default false
+ * @throws MayflyError `SNAPSHOT_UNFIT`
  */
-export async function unpackCluster(file: string): Promise<SavedCluster> {
-  const hash = createHash('sha256')
-  try {
-    await pipeline(createReadStream(file), hash)
-  } catch (thrown) {
-    throw unfit(file, `can't be read: ${messageOf(thrown)}`, thrown)
-  }
-  const target = join(cacheDir(), `saved-${hash.digest('hex').slice(0, 16)}`)
-  if (existsSync(join(target, documentName))) return openFolder(target, file)
-  const draft = `${target}.draft-${process.pid}`
-  try {
-    await unpack(file, draft)
-    const opened = await openFolder(draft, file)
-    await rm(target, { recursive: true, force: true })
-    await rename(draft, target)
-    return { ...opened, base: { ...opened.base, dir: target } }
-  } finally {
-    await rm(draft, { recursive: true, force: true })
-  }
-}
-
-async function unpack(file: string, dir: string): Promise<void> {
-  const archive = extract()
-  const read = pipeline(createReadStream(file), createGunzip(), archive)
-  read.catch(() => undefined)
-  try {
-    for await (const entry of archive) {
-      const path = resolve(dir, entry.header.name)
-      // Whoever made the file has no say in what else this host has.
-      if (entry.header.type !== 'file' || !path.startsWith(resolve(dir) + sep)) {
-        throw new Error(`it has an entry "${entry.header.name}"`)
-      }
-      await mkdir(dirname(path), { recursive: true })
-      await writeFile(path, entry as AsyncIterable<Buffer>)
+export async function openFolder(
+  dir: string,
+  named: string,
+  { verify = false }: { verify?: boolean } = {},
+): Promise<SavedCluster> {
+  const read = async <T>(file: string): Promise<T> => {
+    try {
+      return JSON.parse(await readFile(join(dir, file), 'utf8')) as T
+    } catch (thrown) {
+      throw unfit(named, `is no snapshot of a cluster: ${messageOf(thrown)}`, thrown)
     }
-    await read
-  } catch (thrown) {
-    throw unfit(file, `is no snapshot of a cluster: ${messageOf(thrown)}`, thrown)
   }
-}
-
-async function openFolder(dir: string, named: string): Promise<SavedCluster> {
-  let document: SavedDocument
-  let manifest: StoredSnapshot['manifest']
-  try {
-    document = JSON.parse(await readFile(join(dir, documentName), 'utf8')) as SavedDocument
-    manifest = JSON.parse(await readFile(join(dir, 'snapshot.json'), 'utf8')) as StoredSnapshot['manifest']
-  } catch (thrown) {
-    throw unfit(named, `is no snapshot of a cluster: ${messageOf(thrown)}`, thrown)
-  }
+  const document = await read<SavedDocument>(documentName)
   if (document.version !== savedVersion || document.snapshotVersion !== snapshotVersion) {
     const versions = `${document.version}.${document.snapshotVersion}, not ${savedVersion}.${snapshotVersion}`
     throw unfit(named, `was saved by another version of mayfly: its format is ${versions}`)
   }
-  const { architecture, fingerprint, config } = document
-  return { base: { dir, manifest }, architecture, fingerprint, config }
+  if (verify) await assertWhole(dir, document, named)
+  const manifest = await read<StoredSnapshot['manifest']>('snapshot.json')
+  const { architecture, fingerprint, config, images } = document
+  const now = new Date()
+  await utimes(dir, now, now)
+  return {
+    base: { dir, manifest },
+    architecture,
+    fingerprint,
+    config,
+    images: images.map((image) => {
+      const archive = join(dir, archiveOf(image))
+      return existsSync(archive) ? { ...image, archive } : image
+    }),
+  }
+}
+
+/** Path of an image's archive in a saved cluster's folder. */
+export function archiveOf({ id }: NodeImage): string {
+  return `images/${id.replace('sha256:', '')}.tar`
+}
+
+async function assertWhole(dir: string, { files, images }: SavedDocument, named: string): Promise<void> {
+  const archives = new Set(images.map(archiveOf))
+  const entries = await readdir(dir, { recursive: true, withFileTypes: true })
+  const found = entries
+    .filter((entry) => entry.isFile())
+    .map((entry) => relative(dir, join(entry.parentPath, entry.name)).split(sep).join('/'))
+    // The content of an image is checked against its id when it is loaded.
+    .filter((path) => path !== documentName && !archives.has(path))
+  const paths = new Set([...found, ...Object.keys(files)])
+  for (const path of paths) {
+    const content = await readFile(join(dir, path)).catch(() => undefined)
+    if (content && digestOf(content) === files[path]) continue
+    throw unfit(named, `was changed since it was saved: ${path} is ${content ? 'another' : 'missing'}`)
+  }
 }
 
 /**
@@ -276,7 +283,8 @@ export async function assertFits(
   }
 }
 
-function unfit(named: string, why: string, cause?: unknown): MayflyError {
+/** The error for a saved cluster that no cluster can be made of. */
+export function unfit(named: string, why: string, cause?: unknown): MayflyError {
   return new MayflyError('SNAPSHOT_UNFIT', `${named} ${why}`, {
     hint: 'Save the snapshot anew, with this version of mayfly and on this architecture',
     cause,

@@ -1,10 +1,13 @@
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { Readable } from 'node:stream'
 import { gunzipSync, gzipSync } from 'node:zlib'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { type Cluster, createCluster } from '../../src/index.ts'
+import { connectEngine, type Engine, loadImage, removeImage } from '../../src/engine/index.ts'
+import { type Cluster, createCluster, type Snapshot } from '../../src/index.ts'
 import { applyAll, get, type KubeObject, waitFor } from '../../src/kube/index.ts'
+import { busyboxLayer, dockerArchive } from '../images/made-images.ts'
 import { faults, heldCustomResource, stubbornDeployment } from './suite.ts'
 
 const limits = { timeoutMs: 60_000 }
@@ -19,14 +22,21 @@ const token: KubeObject = {
   },
   type: 'kubernetes.io/service-account-token',
 }
+const image = `mayfly-test/from:${process.pid}`
+let engine: Engine
 let folder: string
 let file: string
 let original: Cluster
+let installed: Snapshot
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'mayfly-test-'))
   file = join(folder, 'shop.mayfly')
+  engine = await connectEngine()
+  const archive = await dockerArchive([{ names: [image], layers: [await busyboxLayer()] }])
+  await loadImage(engine, Readable.from([archive]))
   original = await createCluster()
+  await original.loadImages([image])
   // A claim and the pod that uses it, in namespace shop.
   await faults['leaves volumes with data']?.(original)
   await applyAll(
@@ -36,10 +46,12 @@ beforeAll(async () => {
   )
   await waitFor(original.kube, deployment, { condition: 'Available' }, limits)
   await waitFor(original.kube, token, { jsonPath: '{.data.token}' }, limits)
-  await original.saveSnapshot(file, await original.snapshot('installed'))
+  installed = await original.snapshot('installed')
+  await original.saveSnapshot(file, installed)
 })
 afterAll(async () => {
   await original?.delete()
+  await removeImage(engine, image)
   await rm(folder, { recursive: true, force: true })
 })
 
@@ -47,15 +59,22 @@ afterAll(async () => {
 async function altered(from: string, to: string): Promise<string> {
   const archive = gunzipSync(await readFile(file)).toString('latin1')
   expect(archive).toContain(from)
-  expect(to).toHaveLength(from.length)
+  expect(to, from).toHaveLength(from.length)
   const copy = join(folder, `altered-${to.replaceAll(/\W/g, '')}.mayfly`)
   await writeFile(copy, gzipSync(Buffer.from(archive.replaceAll(from, to), 'latin1')))
   return copy
 }
 
+/** Whether each node has the image that was loaded onto the first cluster. */
+async function hasImage({ nodes }: Cluster): Promise<boolean[]> {
+  const lists = await Promise.all(nodes.map((node) => node.exec(['crictl', 'images'])))
+  return lists.map(({ stdout }) => stdout.includes('mayfly-test/from'))
+}
+
 test('a cluster made of a file has what the other had, and an identity of its own', async () => {
   await using cluster = await createCluster({ from: file, nodes: ['control-plane', 'worker'] })
   const { kube } = cluster
+  expect(await hasImage(cluster)).toEqual([true, true])
   await waitFor(kube, deployment, { condition: 'Available' }, limits)
   expect(await get(kube, heldCustomResource('widgets', 'Widget', 'shop')[1] as KubeObject)).toMatchObject({
     metadata: { name: 'held', finalizers: ['suite.example/nobody-removes-this'] },
@@ -95,6 +114,10 @@ test('a file that does not fit is refused before anything is made', async () => 
     code: 'SNAPSHOT_UNFIT',
     message: expect.stringContaining('another version of mayfly'),
   })
+  await expect(createCluster({ from: await altered('"version":1', '"version":0') })).rejects.toMatchObject({
+    code: 'SNAPSHOT_UNFIT',
+    message: expect.stringContaining('another version of mayfly'),
+  })
   await expect(
     createCluster({ from: await altered('"architecture":"a', '"architecture":"z') }),
   ).rejects.toMatchObject({ code: 'SNAPSHOT_UNFIT', message: expect.stringContaining('was saved on z') })
@@ -104,4 +127,21 @@ test('a file that does not fit is refused before anything is made', async () => 
     code: 'SNAPSHOT_UNFIT',
     hint: expect.stringContaining('they come with the snapshot'),
   })
+  await expect(
+    createCluster({ from: await altered('"kubernetes": "v', '"kubernetes": "w') }),
+  ).rejects.toMatchObject({
+    code: 'SNAPSHOT_UNFIT',
+    message: expect.stringContaining('was changed since it was saved: snapshot.json'),
+  })
+  const bytes = await readFile(file)
+  const cut = join(folder, 'cut.mayfly')
+  await writeFile(cut, bytes.subarray(0, bytes.length / 2))
+  await expect(createCluster({ from: cut })).rejects.toMatchObject({ code: 'SNAPSHOT_UNFIT' })
+})
+
+test('a cluster made of a snapshot of one that runs has its node image and its images', async () => {
+  await using same = await createCluster({ from: installed })
+  expect(await hasImage(same)).toEqual([true])
+  expect(same.spec.nodes.map(({ image }) => image)).toEqual(original.spec.nodes.map(({ image }) => image))
+  await waitFor(same.kube, deployment, { condition: 'Available' }, limits)
 })

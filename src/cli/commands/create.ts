@@ -12,6 +12,7 @@ interface ClusterFlags {
   name?: string
   config?: string
   image?: string
+  from?: string
   nodes?: NodeRole[]
   wait?: number
   retain?: true
@@ -25,6 +26,7 @@ function clusterCommand(): Command {
     .option('-n, --name <name>', `name of the cluster (default: ${defaultName}, or the config file's)`)
     .option('--config <file>', "kind's v1alpha4 configuration, with mayfly's own fields")
     .option('--image <reference>', 'node image')
+    .option('--from <file>', 'begin with the state in this file, which `cluster.saveSnapshot` wrote')
     .addOption(
       new Option(
         '--nodes <n>',
