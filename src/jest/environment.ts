@@ -14,7 +14,7 @@ import {
   type NamespaceLease,
 } from '../session/worker.ts'
 import { helpersGlobal, type JestHelpers, type MayflyTest } from './helpers.ts'
-import { contextOfRun } from './run-state.ts'
+import { contextOfProject } from './run-state.ts'
 import { type TestBody, testWithFixtures } from './test-api.ts'
 
 /** A test that runs. */
@@ -39,6 +39,7 @@ type Globals = Record<'test', MayflyTest> & {
 export default class MayflyEnvironment extends TestEnvironment {
   readonly #globals: Globals
   readonly #context: EnvironmentContext
+  readonly #projectId: string
   #file: FileCluster | undefined
   /** More than one where tests are concurrent. */
   readonly #running = new Map<Circus.TestEntry, RunningTest>()
@@ -46,13 +47,14 @@ export default class MayflyEnvironment extends TestEnvironment {
   constructor(config: JestEnvironmentConfig, context: EnvironmentContext) {
     super(config, context)
     this.#context = context
+    this.#projectId = config.projectConfig.id
     this.#globals = this.global as unknown as Globals
   }
 
   /** A cluster of the file's own is waited for here, where no time-out counts. */
   override async setup(): Promise<void> {
     await super.setup()
-    const run = contextOfRun()
+    const run = contextOfProject(this.#projectId)
     if (run) {
       const { docblockPragmas, testPath } = this.#context
       const chosen = docblockPragmas[isolationPragma]

@@ -1,22 +1,24 @@
 import type { Config } from '@jest/types'
-import type { MayflyContext, SessionPlan } from '../session/index.ts'
+import type { MayflyContext, RunContext, SessionPlan } from '../session/index.ts'
 
-/** Variable of the environment through which workers are told of their cluster: Jest has nothing else for it. */
-export const contextVariable = 'MAYFLY_JEST_CONTEXT'
+/** What the tests of each project are told, by Jest's id of the project. */
+export type ProjectContexts = Record<string, MayflyContext | RunContext>
 
-const place = Symbol.for('mayfly.jest.plan')
+/** Variable of the environment through which workers are told of it: Jest has nothing else for it. */
+const contextVariable = 'MAYFLY_JEST_CONTEXT'
 
-/** The plan of the run's cluster, from globalSetup to globalTeardown, or to the next run in watch mode. */
-export const runState = globalThis as { [place]?: SessionPlan | undefined }
+const place = Symbol.for('mayfly.jest.plans')
 
-/** The plan of the run's cluster. */
-export function currentPlan(): SessionPlan | undefined {
-  return runState[place]
+const runState = globalThis as { [place]?: readonly SessionPlan[] }
+
+/** The plans of the run's clusters, from globalSetup to globalTeardown, or to the next run in watch mode. */
+export function currentPlans(): readonly SessionPlan[] {
+  return runState[place] ?? []
 }
 
-/** Remembers or, with `undefined`, forgets the plan of the run's cluster. */
-export function setCurrentPlan(plan: SessionPlan | undefined): void {
-  runState[place] = plan
+/** Remembers the plans of the run's clusters. */
+export function setCurrentPlans(plans: readonly SessionPlan[]): void {
+  runState[place] = plans
 }
 
 /** Whether Jest will run tests again in this process. */
@@ -24,8 +26,14 @@ export function isWatching({ watch, watchAll }: Config.GlobalConfig): boolean {
   return watch || watchAll
 }
 
-/** What workers are told; `undefined` without the preset's globalSetup. */
-export function contextOfRun(): MayflyContext | undefined {
+/** Tells workers what there is for the tests of each project. */
+export function tellWorkers(contexts: ProjectContexts | undefined): void {
+  if (contexts) process.env[contextVariable] = JSON.stringify(contexts)
+  else delete process.env[contextVariable]
+}
+
+/** What the tests of a project are told; `undefined` without the preset's globalSetup. */
+export function contextOfProject(id: string): MayflyContext | RunContext | undefined {
   const text = process.env[contextVariable]
-  return text ? (JSON.parse(text) as MayflyContext) : undefined
+  return text ? (JSON.parse(text) as ProjectContexts)[id] : undefined
 }

@@ -1,5 +1,17 @@
 import type { ClusterContext, Isolation } from '../broker/worker.ts'
 
+/** What is known of a run before it has a cluster. */
+export interface RunContext {
+  /** What a test file has to itself unless it chooses otherwise. */
+  isolation: Isolation
+  /** Where relative paths of tests start. */
+  root: string
+  keepFailedNamespaces: boolean
+  diagnosticsDir: string
+  /** Where test files ask for a cluster: path of a socket. */
+  broker: string
+}
+
 /**
  * What tests are told of the run and of the cluster that files share; plain data, so that it travels between processes.
  * `inject('mayfly')` gives it.
@@ -9,13 +21,4 @@ import type { ClusterContext, Isolation } from '../broker/worker.ts'
  *
  * @public
  */
-export interface MayflyContext extends ClusterContext {
-  /** What a test file has to itself unless it chooses otherwise. */
-  isolation: Isolation
-  /** Where relative paths of tests start. */
-  root: string
-  keepFailedNamespaces: boolean
-  diagnosticsDir: string
-  /** Where test files ask for a cluster of their own: path of a socket. */
-  broker: string
-}
+export interface MayflyContext extends ClusterContext, RunContext {}

@@ -1,7 +1,7 @@
 import { relative } from 'node:path'
 import { type Isolation, isOwn, leaseCluster } from '../broker/worker.ts'
 import { attachCluster, type TestCluster } from './attached.ts'
-import type { MayflyContext } from './context.ts'
+import type { MayflyContext, RunContext } from './context.ts'
 
 /** The cluster of a test file, from its first test to its last. */
 export interface FileCluster {
@@ -19,14 +19,14 @@ export interface FileCluster {
  * @throws MayflyError what keeps a cluster from being made for it
  */
 export async function clusterForFile(
-  run: MayflyContext,
+  run: MayflyContext | RunContext,
   isolation: Isolation,
   path: string,
 ): Promise<FileCluster> {
-  const isTold = !isOwn(isolation) && !isOwn(run.isolation)
+  const isTold = 'kubeconfig' in run && !isOwn(isolation) && !isOwn(run.isolation)
   const file = relative(run.root, path)
   const lease = isTold ? undefined : await leaseCluster(run.broker, { isolation, file })
-  const context = { ...run, ...lease?.cluster, isolation }
+  const context = { ...(run as MayflyContext), ...lease?.cluster, isolation }
   const cluster = attachCluster(context)
   return {
     cluster,

@@ -14,7 +14,7 @@ import { MayflyError } from '../errors.ts'
 import { createProgress, type Progress } from '../progress/index.ts'
 import { makePrivateFolder, removePrivateFolder } from '../reaper/index.ts'
 import { clusterLimits, reasonForOneOnly } from './cluster-limits.ts'
-import type { MayflyContext } from './context.ts'
+import type { MayflyContext, RunContext } from './context.ts'
 import type { SessionPlan } from './options.ts'
 import { poolMember } from './pool-member.ts'
 import { type PreparedCluster, prepareCluster } from './prepared-cluster.ts'
@@ -75,18 +75,19 @@ export class Session {
    *
    * @throws MayflyError what keeps it from being made
    */
-  async contextFor({
-    isolation,
-    root,
-    keepFailedNamespaces,
-    diagnosticsDir,
-  }: SessionPlan): Promise<MayflyContext> {
-    const { address, folder } = this.#parts
+  async contextFor(plan: SessionPlan): Promise<MayflyContext> {
+    const { isolation } = plan
+    const { folder } = this.#parts
     this.#rollsBack ||= isolation === 'rollback'
     const cluster = isOwn(isolation)
       ? await standInFor(isolation, await (await this.#ownClusters()).warm(), folder)
       : (await this.#sharedCluster()).context
-    return { ...cluster, isolation, root, keepFailedNamespaces, diagnosticsDir, broker: address }
+    return { ...cluster, ...this.runContext(plan) }
+  }
+
+  /** What a project's tests are told when nothing is made for them before one of their files asks for it. */
+  runContext({ isolation, root, keepFailedNamespaces, diagnosticsDir }: SessionPlan): RunContext {
+    return { isolation, root, keepFailedNamespaces, diagnosticsDir, broker: this.#parts.address }
   }
 
   /**

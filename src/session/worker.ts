@@ -11,7 +11,7 @@ export {
   isolationPragma,
 } from '../broker/worker.ts'
 export type { TestCluster, TestNode } from './attached.ts'
-export type { MayflyContext } from './context.ts'
+export type { MayflyContext, RunContext } from './context.ts'
 export type { CurlOptions, CurlResponse } from './curl.ts'
 export type { Diagnosis } from './diagnostics.ts'
 export {

@@ -89,6 +89,46 @@ test('Jest: a cluster that cannot be made fails the run with the reason, and run
   expect(all).not.toContain('it ran')
 })
 
+test('Jest: projects that ask for something else have a cluster of their own', async () => {
+  const name = `jest-projects-${process.pid}`
+  const project = (own: string, mayfly: object) => ({
+    displayName: own,
+    preset: 'mayfly/jest',
+    testMatch: [`<rootDir>/${own}.test.js`],
+    testEnvironmentOptions: { mayfly },
+  })
+  const file = (nodes: number) => `
+    const { cluster, expect, kube, mayfly, test } = require('mayfly/jest/test')
+    test('a', async ({ namespace }) => {
+      expect(mayfly.name).toBe(cluster.name)
+      expect((await kube.core.listNode()).items).toHaveLength(${nodes})
+      console.log(namespace.name.slice(0, 1) + ' is in ' + cluster.name)
+    })`
+  await using user = await userProject('Jest 30', {
+    'package.json': JSON.stringify({
+      private: true,
+      jest: {
+        projects: [
+          project('one', { name }),
+          project('same', { name }),
+          project('other', { name: `${name}-other`, nodes: ['control-plane', 'worker'] }),
+        ],
+      },
+    }),
+    'one.test.js': file(1),
+    'same.test.js': file(1),
+    'other.test.js': file(2),
+  })
+
+  const { all, exitCode } = await user.run(['--maxWorkers=2'])
+
+  expect(all).toMatch(/Tests: +3 passed, 3 total/)
+  expect(exitCode).toBe(0)
+  const clusters = [...all.matchAll(/a is in (\S+)/g)].map(([, cluster = '']) => cluster)
+  expect(clusters.sort()).toEqual([name, name, `${name}-other`])
+  for (const cluster of clusters) expect(await containersOf(cluster)).toEqual([])
+})
+
 test('Jest: files with a cluster of their own find it clean, also after a worker that was killed', async () => {
   const name = `jest-iso-${process.pid}`
   const file = (own: string, comment = '') => `${comment}
