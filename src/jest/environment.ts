@@ -14,7 +14,7 @@ import {
   type NamespaceLease,
 } from '../session/worker.ts'
 import { helpersGlobal, type JestHelpers, type MayflyTest } from './helpers.ts'
-import { contextOfProject } from './run-state.ts'
+import { contextOfProject, testTimeoutMs } from './run-state.ts'
 import { type TestBody, testWithFixtures } from './test-api.ts'
 
 /** A test that runs. */
@@ -40,6 +40,7 @@ export default class MayflyEnvironment extends TestEnvironment {
   readonly #globals: Globals
   readonly #context: EnvironmentContext
   readonly #projectId: string
+  readonly #testTimeoutMs: number | undefined
   #file: FileCluster | undefined
   /** More than one where tests are concurrent. */
   readonly #running = new Map<Circus.TestEntry, RunningTest>()
@@ -48,6 +49,7 @@ export default class MayflyEnvironment extends TestEnvironment {
     super(config, context)
     this.#context = context
     this.#projectId = config.projectConfig.id
+    this.#testTimeoutMs = config.globalConfig.testTimeout
     this.#globals = this.global as unknown as Globals
   }
 
@@ -72,7 +74,10 @@ export default class MayflyEnvironment extends TestEnvironment {
 
   /** Jest waits for what this returns before it goes on, so a namespace is asked about while it is still there. */
   async handleTestEvent(event: Circus.AsyncEvent | Circus.SyncEvent, state: Circus.State): Promise<void> {
-    if (event.name === 'test_fn_start') {
+    if (event.name === 'setup') {
+      // Jest takes no time-out from presets of projects.
+      if (!this.#testTimeoutMs) state.testTimeout = testTimeoutMs
+    } else if (event.name === 'test_fn_start') {
       const timeoutMs = event.test.timeout ?? state.testTimeout
       const name = fullNameOf(event.test)
       this.#running.set(event.test, { name, timeoutMs, ended: new AbortController() })

@@ -1,6 +1,9 @@
 import type { Config } from '@jest/types'
 import type { MayflyContext, RunContext, SessionPlan } from '../session/index.ts'
 
+/** Of a test that says nothing, in milliseconds: pods take seconds to start, so Jest's 5 s are no measure. */
+export const testTimeoutMs = 60_000
+
 /** What the tests of each project are told, by Jest's id of the project. */
 export type ProjectContexts = Record<string, MayflyContext | RunContext>
 
