@@ -1,5 +1,5 @@
 import type Docker from 'dockerode'
-import type { WaitLimits } from '../wait.ts'
+import { until, type WaitLimits } from '../wait.ts'
 import { ask, engineStatus, unlessGone } from './asking.ts'
 import type { Engine } from './engine.ts'
 import type { Privilege } from './privilege.ts'
@@ -217,6 +217,9 @@ export async function updateContainer(
   )
 }
 
+/** A removal that somebody else began takes no longer than this. */
+const removalLimitMs = 60_000
+
 /**
  * Removes a container with its anonymous volumes, running or not, and waits until it is gone. Nothing happens when
  * there is none, and a removal that someone else began is waited for.
@@ -237,9 +240,12 @@ export async function removeContainer(
     return await unlessGone(begun)
   } catch (thrown) {
     if (engineStatus(thrown) !== 409) throw thrown
-    await unlessGone(
-      ask(engine, what, signal, (abortSignal) => handle.wait({ condition: 'removed', abortSignal })),
-    )
+    // Docker can wait for a removal too, but waits for ever when that ends at the wrong moment (seen with 20.10).
+    const gone = async (limit: AbortSignal) => {
+      const exists = unlessGone(inspectContainer(engine, container, { signal: limit }))
+      return (await exists) ? undefined : true
+    }
+    await until(`the removal of container "${container}"`, gone, { timeoutMs: removalLimitMs, signal })
     return true
   }
 }
