@@ -16,6 +16,7 @@ export type MayflyErrorCode =
   | 'CLUSTER_EXISTS'
   | 'CLUSTER_NOT_FOUND'
   | 'CLUSTER_UNFIT'
+  | 'CONTROL_PLANE_ONLY'
   | 'NODE_EXITED'
   | 'EXEC_FAILED'
   | 'WAIT_TIMED_OUT'

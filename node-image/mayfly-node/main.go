@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"syscall"
 
+	"mayfly.io/node-image/mayfly-node/internal/controlplane"
 	"mayfly.io/node-image/mayfly-node/internal/crictl"
 	"mayfly.io/node-image/mayfly-node/internal/dnswait"
 	"mayfly.io/node-image/mayfly-node/internal/entrypoint"
@@ -33,6 +34,7 @@ type subcommand struct {
 // One line a subcommand; the order is the one of the usage text.
 var subcommands = []subcommand{
 	{"entrypoint", "make a node out of this container and start its init system", entrypoint.Run},
+	{"control-plane", "run a control plane and nothing else in this container", controlplane.Run},
 	{"kubelet-cgroup", "create the cgroup that the kubelet starts pods in", entrypoint.RunKubeletCgroup},
 	{"api-gate", "let connections to the API server wait until it answers", entrypoint.RunAPIGate},
 	{"static-pods-start", "start the control plane without the kubelet", staticpods.RunStart},

@@ -32,7 +32,6 @@ import { findSnapshot, type StoredSnapshot, saveSnapshot, snapshotDir } from './
 export async function baseSnapshot(
   spec: ClusterSpec,
   image: NodeImageFacts,
-  privilege: Privilege,
   options: BootOptions,
 ): Promise<BaseSnapshot> {
   if (image.shipped && isDefaultBootSpec(spec)) return { kind: 'shipped', manifest: image.shipped }
@@ -42,7 +41,9 @@ export async function baseSnapshot(
   if (stored) return { kind: 'stored', ...stored }
   const step = 'Bake a base snapshot for this configuration (once)'
   const target = { fingerprint, dir: snapshotDir(fingerprint, image.kubernetes) }
-  const baked = await options.progress.step(step, () => bake(spec, target, image, privilege, options))
+  const baked = await options.progress.step(step, async () =>
+    bake(spec, target, image, await checkHost(spec, options), options),
+  )
   return { kind: 'stored', ...baked }
 }
 

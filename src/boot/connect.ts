@@ -15,7 +15,8 @@ export async function connectAsAdmin(
   const port = publishedPort(await inspectContainer(engine, entry), apiServerPort)
   const server = `https://${hostAddress(plan)}:${port}`
   const kubeconfig = await adminKubeconfig(authorities, { name: plan.spec.name, server })
-  return { kubeconfig, kube: connectKube(kubeconfig) }
+  const { controlPlaneOnly } = plan.spec
+  return { kubeconfig, kube: connectKube(kubeconfig, { controlPlaneOnly }) }
 }
 
 /** Connects to a cluster that kubeadm made on a node, with the credentials that it left there. */

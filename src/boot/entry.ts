@@ -5,6 +5,7 @@ import {
   createContainer,
   type Engine,
   engineStatus,
+  noPrivilege,
   removeContainer,
   startContainer,
 } from '../engine/index.ts'
@@ -49,13 +50,7 @@ export function loadBalancerContainer(
     user: '65534:65534',
     healthCheck: false,
     labels: { ...labels, [label.role]: loadBalancerRole },
-    privilege: {
-      capAdd: [],
-      capDrop: ['ALL'],
-      securityOpt: ['no-new-privileges'],
-      deviceCgroupRules: [],
-      unmasked: false,
-    },
+    privilege: noPrivilege,
     network,
     ...(ipv4 && { ipv4 }),
     ...(ipv6 && { ipv6 }),

@@ -1,5 +1,6 @@
 /** Turns a ClusterSpec into a running cluster. */
 import type { ClusterSpec } from '../config/index.ts'
+import { noPrivilege } from '../engine/index.ts'
 import { MayflyError } from '../errors.ts'
 import { createLayersVolume } from '../images/index.ts'
 import type { Kube } from '../kube/index.ts'
@@ -16,7 +17,7 @@ import { claimNetwork } from './network.ts'
 import { whileNodesRun } from './node-death.ts'
 import { type NodeImageFacts, nodeImageFacts } from './node-image.ts'
 import { type ClusterPlan, controlPlanes, planCluster } from './plan.ts'
-import { waitForApiServer, waitForDns, waitForPodsAndNodes } from './ready.ts'
+import { waitForApiServer, waitForControllers, waitForDns, waitForPodsAndNodes } from './ready.ts'
 import type { BaseSnapshot } from './restore.ts'
 import type { StoredSnapshot } from './snapshot-store.ts'
 import { startNodes } from './start-nodes.ts'
@@ -66,19 +67,32 @@ export async function bootCluster(spec: ClusterSpec, options: BootOptions): Prom
   const { engine, progress, signal } = options
   const image = await nodeImageFacts(engine, spec)
   const base = options.base && given(options.base, image)
-  const privilege = await progress.step('Check the host', () => checkHost(spec, options))
+  // A control plane alone needs nothing of the host that other containers do not have.
+  const privilege = spec.controlPlaneOnly
+    ? noPrivilege
+    : await progress.step('Check the host', () => checkHost(spec, options))
   assertWanted(signal)
   // The network comes first of all that is made: of several that want one name, its maker has it.
   const [authorities, { network, subnets, layersVolume }] = await progress.step(
     'Prepare keys and network',
     () => Promise.all([createAuthorities(), claimName(spec, options)]),
   )
-  const snapshot = base ?? (await baseSnapshot(spec, image, privilege, options))
+  const snapshot = base ?? (await baseSnapshot(spec, image, options))
   assertWanted(signal)
   const plan = planCluster(spec, subnets)
   const { labels } = options
-  const surroundings: NodeSurroundings = { engine, privilege, labels, network: network.name, layersVolume }
-  const count = spec.nodes.length === 1 ? 'the node' : `${spec.nodes.length} nodes`
+  const surroundings: NodeSurroundings = {
+    engine,
+    privilege,
+    labels,
+    network: network.name,
+    ...(layersVolume !== undefined && { layersVolume }),
+  }
+  const count = spec.controlPlaneOnly
+    ? 'the container'
+    : spec.nodes.length === 1
+      ? 'the node'
+      : `${spec.nodes.length} nodes`
   await progress.step(`Start ${count}`, () => startNodes(plan, snapshot, authorities, surroundings))
   const { kube, kubeconfig } = await beside(
     (limits) => bringUp(plan, authorities, { ...options, ...limits }),
@@ -95,7 +109,8 @@ export async function bootCluster(spec: ClusterSpec, options: BootOptions): Prom
 /** Makes what bears the cluster's name, and with it takes the name. */
 async function claimName(spec: ClusterSpec, { engine, labels }: BootOptions) {
   const claimed = await claimNetwork(engine, spec, labels)
-  return { ...claimed, layersVolume: await createLayersVolume(engine, spec.name, labels) }
+  const layersVolume = spec.controlPlaneOnly ? undefined : await createLayersVolume(engine, spec.name, labels)
+  return { ...claimed, layersVolume }
 }
 
 /** Waits for a cluster whose containers run. */
@@ -119,6 +134,7 @@ async function bringUp(
   )
   await progress.step('Wait until the cluster is usable', () =>
     whileNodesRun(engine, plan, options, async (limits) => {
+      if (plan.spec.controlPlaneOnly) return waitForControllers(connection.kube, limits)
       await withComplaints(
         engine,
         ({ message }) =>

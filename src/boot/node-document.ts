@@ -4,7 +4,7 @@ import type { ContainerFile } from '../engine/index.ts'
  * Raised whenever {@link NodeDocument} changes: an image of another version would not do what it is told, and say nothing.
  * It is the value of the label that marks a node image.
  */
-export const nodeImageVersion = '3'
+export const nodeImageVersion = '4'
 
 /** Image label that marks a node image. */
 export const nodeImageLabel = 'io.mayfly.node-image'
@@ -31,6 +31,8 @@ export interface NodeDocument {
   etcd?: { name: string; peerURL: string; initialCluster: string; token: string }
   /** Written to etcd over the snapshot's keys, or beside them. */
   objects: { key: string; value: unknown }[]
+  /** Patterns of the snapshot's keys to leave out, in the syntax of Go's path.Match. */
+  omit: string[]
   /** Pods to write to etcd: the snapshot's `pods/TEMPLATE.json` with each placeholder replaced by its value. */
   pods: { template: string; key: string; values: Record<string, string> }[]
 }

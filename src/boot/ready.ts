@@ -12,6 +12,40 @@ export async function waitForApiServer(kube: Kube, limits: WaitLimits): Promise<
   await until('the API server', ready, { ...limits, intervalMs: 20 })
 }
 
+/**
+ * Waits until a cluster without nodes is usable: its API server ready, and in each namespace what controllers put there
+ * first, which shows that they run.
+ *
+ * @throws MayflyError `WAIT_TIMED_OUT` with what is missing
+ */
+export async function waitForControllers(kube: Kube, limits: WaitLimits): Promise<void> {
+  await waitForApiServer(kube, limits)
+  const names = async (path: string, query: Record<string, string> = {}) => {
+    const { items } = await kube.request<{ items: KubeObject[] }>('GET', path, {
+      query,
+      signal: limits.signal,
+    })
+    return new Set(items.map(({ metadata }) => metadata.namespace ?? metadata.name))
+  }
+  await until(
+    'the controller manager',
+    async (_, report) => {
+      const [namespaces, authorities, accounts] = await Promise.all([
+        names('/api/v1/namespaces'),
+        names('/api/v1/configmaps', { fieldSelector: 'metadata.name=kube-root-ca.crt' }),
+        names('/api/v1/serviceaccounts', { fieldSelector: 'metadata.name=default' }),
+      ])
+      const missing = [...namespaces].flatMap((name) => [
+        ...(authorities.has(name) ? [] : [`ConfigMap ${name}/kube-root-ca.crt`]),
+        ...(accounts.has(name) ? [] : [`ServiceAccount ${name}/default`]),
+      ])
+      report(`no ${missing.join(', ')}`)
+      return missing.length === 0 || undefined
+    },
+    { ...limits, intervalMs: 50 },
+  )
+}
+
 type Workload = KubeObject & {
   spec: { replicas?: number; selector: { matchLabels?: Record<string, string> } }
 }

@@ -3,6 +3,7 @@ import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { ContainerFile } from '../engine/index.ts'
 import { type ClusterAuthorities, controlPlaneFiles, workerFiles } from '../pki/index.ts'
+import { controlPlaneOnlyFiles, keysOfNodes } from './control-plane-only.ts'
 import { certificateSettings, hasOwnKubeletConfiguration, nodeRegistration } from './kubeadm.ts'
 import { nodeDocumentFile } from './node-document.ts'
 import {
@@ -41,7 +42,7 @@ export async function filesForNodes(
   const etcd: SharedState = {
     token: randomUUID(),
     objects: seedObjects(plan, snapshot.manifest, authorities.ca.certificate),
-    pods: seededPods(plan, snapshot.manifest),
+    pods: plan.spec.controlPlaneOnly ? [] : seededPods(plan, snapshot.manifest),
   }
   const files = plan.nodes.map(
     async (node): Promise<[string, ContainerFile[]]> => [
@@ -106,13 +107,19 @@ function stateFiles(
   const controlPlane = node.spec.role === 'control-plane'
   const members = controlPlanes(plan.nodes).map(({ spec, addresses }) => `${spec.name}=${peerUrl(addresses)}`)
   const etcdCluster = members.join(',')
-  const files = controlPlane ? manifest.controlPlaneFiles : manifest.workerFiles
+  const { controlPlaneOnly } = plan.spec
+  const files = controlPlaneOnly
+    ? controlPlaneOnlyFiles(manifest)
+    : controlPlane
+      ? manifest.controlPlaneFiles
+      : manifest.workerFiles
+  const hasNetwork = !plan.spec.networking.disableDefaultCNI && !controlPlaneOnly
   const document = nodeDocumentFile({
     base: kind === 'shipped' ? shippedSnapshotDir : placedSnapshotDir,
     files: files.filter((path) => path !== kubeletConfigPath || !hasOwnKubeletConfiguration(node.spec)),
     values: placeholderValues(plan, node, etcdCluster),
-    podCIDRs: plan.spec.networking.disableDefaultCNI ? [] : node.podCidrs,
-    routes: plan.spec.networking.disableDefaultCNI ? [] : routesFrom(plan, node),
+    podCIDRs: hasNetwork ? node.podCidrs : [],
+    routes: hasNetwork ? routesFrom(plan, node) : [],
     apiService: {
       addresses: plan.apiServiceAddresses,
       endpoint: `${bracketed(controlPlaneAddress(plan, node))}:${apiServerPort}`,
@@ -120,10 +127,11 @@ function stateFiles(
     ...(controlPlane && {
       etcd: { name: node.spec.name, peerURL: peerUrl(node.addresses), initialCluster: etcdCluster, token },
     }),
+    omit: controlPlaneOnly ? keysOfNodes(plan) : [],
     pods: controlPlane ? pods : [],
     objects: controlPlane ? objects : [],
   })
-  return [document, kubeletFlags(plan, node)]
+  return controlPlaneOnly ? [document] : [document, kubeletFlags(plan, node)]
 }
 
 function peerUrl([address = '']: readonly string[]): string {

@@ -2,7 +2,7 @@ import { type Engine, inspectContainer } from '../engine/index.ts'
 import { conditionOf, type Kube, type KubeObject } from '../kube/index.ts'
 import type { WaitLimits } from '../wait.ts'
 import type { ClusterPlan } from './plan.ts'
-import { waitForApiServer, waitForDns, waitForPodsAndNodes } from './ready.ts'
+import { waitForApiServer, waitForControllers, waitForDns, waitForPodsAndNodes } from './ready.ts'
 
 /** Which nodes {@link waitUntilUsable} is about. */
 export interface UsableScope {
@@ -23,6 +23,7 @@ export async function waitUntilUsable(
   limits: WaitLimits,
   { only }: UsableScope = {},
 ): Promise<void> {
+  if (plan.spec.controlPlaneOnly) return waitForControllers(kube, limits)
   const nodes = plan.nodes.filter(({ spec }) => !only || only.includes(spec.name))
   const scope = { ...plan, nodes }
   const startedAt = new Map(

@@ -16,6 +16,8 @@ export interface Seed {
  */
 export function seedObjects(plan: ClusterPlan, snapshot: SnapshotManifest, caPem: string): Seed[] {
   const created = new Date().toISOString().replace(/\.\d+Z$/, 'Z')
+  // There are no nodes, and that controllers publish the authority shows that they run.
+  if (plan.spec.controlPlaneOnly) return [clusterInfoSeed(caPem, created)]
   return [
     ...plan.nodes.map((node) => nodeSeed(plan, node, created)),
     ...snapshot.namespaces.map((namespace) =>

@@ -1,6 +1,7 @@
 import { createContainer, putFiles, startContainer } from '../engine/index.ts'
 import type { ClusterAuthorities } from '../pki/index.ts'
 import { type NodeSurroundings, nodeContainer } from './containers.ts'
+import { controlPlaneContainer } from './control-plane-only.ts'
 import { startLoadBalancer, startOnFreePort } from './entry.ts'
 import { nodeSettingsFiles } from './node-settings.ts'
 import { type ClusterPlan, controlPlanes, type PlannedNode } from './plan.ts'
@@ -18,9 +19,13 @@ export async function startNodes(
   // Handled below, by whichever node awaits it first; until then a failure must not end the process.
   files.catch(() => undefined)
   const make = async (node: PlannedNode, more: Partial<NodeSurroundings> = {}): Promise<string> => {
-    const container = nodeContainer(plan, node, { ...surroundings, ...more })
+    const { controlPlaneOnly } = plan.spec
+    const containerOf = controlPlaneOnly ? controlPlaneContainer : nodeContainer
+    const container = containerOf(plan, node, { ...surroundings, ...more })
     await createContainer(engine, container)
-    const settings = await nodeSettingsFiles(engine, container.name, plan, node, snapshot)
+    const settings = controlPlaneOnly
+      ? []
+      : await nodeSettingsFiles(engine, container.name, plan, node, snapshot)
     await putFiles(engine, container.name, [...((await files).get(container.name) ?? []), ...settings])
     return container.name
   }

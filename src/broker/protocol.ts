@@ -21,6 +21,8 @@ export interface ClusterContext {
   nodes: { name: string; role: NodeRole; addresses: string[] }[]
   /** The images of the `images` option, by the names under which nodes have them. */
   images: string[]
+  /** The cluster has no nodes, and no pod ever runs in it. */
+  controlPlaneOnly: boolean
   /** Namespaces in which the `manifests` option put pods, whose logs tell why a test failed. */
   manifestNamespaces: string[]
 }
@@ -38,6 +40,7 @@ const clusterContext = z.object({
     }),
   ),
   images: z.array(z.string()),
+  controlPlaneOnly: z.boolean(),
   manifestNamespaces: z.array(z.string()),
 }) satisfies z.ZodType<ClusterContext>
 

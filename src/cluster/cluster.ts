@@ -26,6 +26,7 @@ import {
 import { MayflyError } from '../errors.ts'
 import { type ImageLoadReport, type ImageSource, type LoadOptions, loadImages } from '../images/index.ts'
 import {
+  assertPodsRun,
   connectKube,
   type Kube,
   kubeStatus,
@@ -135,7 +136,8 @@ export class Cluster implements AsyncDisposable {
     this.#folder = folder
     this.#nodes = parts.plan.nodes.map((node) => this.#nodeOf(node))
     this.name = parts.plan.spec.name
-    this.kube = parts.kube ?? connectKube(parts.kubeconfig)
+    const { controlPlaneOnly } = parts.plan.spec
+    this.kube = parts.kube ?? connectKube(parts.kubeconfig, { controlPlaneOnly })
     this.kubeconfig = parts.kubeconfig
     this.kubeconfigPath = join(folder, 'kubeconfig')
     const endpoint = bracketed(controlPlaneEndpoint(parts.plan))
@@ -160,6 +162,11 @@ export class Cluster implements AsyncDisposable {
     return this.#plan.spec
   }
 
+  /** It has no nodes, only a control plane in one container, and no pod ever runs in it. */
+  get controlPlaneOnly(): boolean {
+    return this.spec.controlPlaneOnly ?? false
+  }
+
   /** The nodes that the cluster has now, in the order of the configuration. */
   get nodes(): readonly ClusterNode[] {
     return this.#nodes
@@ -180,7 +187,8 @@ export class Cluster implements AsyncDisposable {
   /**
    * Adds a worker and waits until pods can run on it.
    *
-   * @throws MayflyError `CONFIG_INVALID`, `WAIT_TIMED_OUT`, `ENGINE_REFUSED`; what was made is removed again
+   * @throws MayflyError `CONTROL_PLANE_ONLY`, `CONFIG_INVALID`, `WAIT_TIMED_OUT`, `ENGINE_REFUSED`; what was made is
+   *   removed again
    */
   async addNode({
     role = 'worker',
@@ -188,6 +196,7 @@ export class Cluster implements AsyncDisposable {
     signal,
     ...options
   }: AddNodeOptions = {}): Promise<ClusterNode> {
+    assertPodsRun(this.kube, 'add a node')
     const name = options.name ?? this.#freeName(role)
     if (this.#nodes.some((node) => node.name === name)) {
       throw new MayflyError('CONFIG_INVALID', `Cluster ${this.name} has a node "${name}" already`)
@@ -354,6 +363,7 @@ export class Cluster implements AsyncDisposable {
     sources: readonly ImageSource[],
     { nodes: names, ...options }: LoadOptions & { nodes?: readonly string[] } = {},
   ): Promise<ImageLoadReport> {
+    assertPodsRun(this.kube, 'load images')
     const nodes = await Promise.all(
       (names?.map((name) => this.node(name)) ?? this.#nodes).map(async ({ name }) => {
         const { Id } = await inspectContainer(this.#engine, name, { signal: options.signal })

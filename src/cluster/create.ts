@@ -112,7 +112,7 @@ export async function createCluster(options: CreateClusterOptions = {}): Promise
       signal,
       onNodesStarted: async (nodes, limit) => {
         await Promise.all([
-          saved && loadSaved(engine, saved, nodes, progress, limit),
+          saved && !spec.controlPlaneOnly && loadSaved(engine, saved, nodes, progress, limit),
           options.onNodesStarted?.(nodes, limit, progress),
         ])
       },

@@ -9,6 +9,7 @@ const hostnameLimit = 63
 export function crossCheck(spec: ClusterSpec, namedNodes: ReadonlySet<number>): Problem[] {
   return [
     ...checkRoles(spec),
+    ...checkControlPlaneOnly(spec),
     ...checkNames(spec, namedNodes),
     ...checkHostPorts(spec),
     ...checkMounts(spec),
@@ -20,6 +21,16 @@ function checkRoles({ nodes }: ClusterSpec): Problem[] {
   if (nodes.some(({ role }) => role === 'control-plane')) return []
   const seen = nodes.length === 1 ? 'has a worker only' : `has ${nodes.length} workers only`
   return [{ path: ['nodes'], reason: `${seen}; allowed: at least one control-plane` }]
+}
+
+function checkControlPlaneOnly({ nodes, controlPlaneOnly }: ClusterSpec): Problem[] {
+  if (!controlPlaneOnly || nodes.length === 1) return []
+  return [
+    {
+      path: ['nodes'],
+      reason: `has ${nodes.length} nodes; allowed with controlPlaneOnly: one control-plane`,
+    },
+  ]
 }
 
 function checkNames({ name, nodes }: ClusterSpec, namedNodes: ReadonlySet<number>): Problem[] {

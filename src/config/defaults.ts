@@ -86,6 +86,7 @@ export function completeSpec(cluster: ParsedCluster, env: Environment): ClusterS
     containerdConfigPatchesJSON6902: cluster.containerdConfigPatchesJSON6902 ?? [],
     registryMirrors: cluster.registryMirrors ?? {},
     ...(proxy && { proxy }),
+    controlPlaneOnly: cluster.controlPlaneOnly ?? false,
   }
 }
 

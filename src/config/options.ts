@@ -123,6 +123,11 @@ export interface ClusterFields {
   registryMirrors?: Record<string, string | string[]> | undefined
   /** Proxy for the nodes; `false` ignores the environment's. Not in kind. */
   proxy?: ProxyOptions | false | undefined
+  /**
+   * A control plane without nodes: etcd, the API server and the controller manager in one container that needs no
+   * privilege. Namespaces finalize, and what is owned is collected; no pod ever runs. Default false. Not in kind.
+   */
+  controlPlaneOnly?: boolean | undefined
 }
 
 /** A kind v1alpha4 Cluster as an object, with mayfly's own fields allowed. */

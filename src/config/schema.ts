@@ -312,6 +312,7 @@ const clusterShape = {
       { error: 'false, or an object with httpProxy, httpsProxy and noProxy' },
     )
     .optional(),
+  controlPlaneOnly: flag.optional(),
 }
 
 const typeMeta = {

@@ -115,4 +115,6 @@ export interface ClusterSpec {
   readonly registryMirrors: Readonly<Record<string, readonly string[]>>
   /** Absent: no proxy. */
   readonly proxy?: ProxySpec
+  /** There are no nodes and no pods, only a control plane in one container. */
+  readonly controlPlaneOnly: boolean
 }

@@ -47,8 +47,11 @@ const gibibyte = 2 ** 30
 const diskNeeded = 2 * gibibyte
 const diskWanted = 5 * gibibyte
 /** What an idle node takes, as `docker stats` shows it. */
-const controlPlaneMemory = 700 * mebibyte
-const workerMemory = 200 * mebibyte
+const idleMemory = {
+  'control-plane': 700 * mebibyte,
+  'control-plane-only': 400 * mebibyte,
+  worker: 200 * mebibyte,
+}
 /** systemd, containerd, kubelet and the pods of kube-system take about 40 inotify instances a node. */
 const inotifyInstancesPerNode = 40
 const inotifyWatchesPerNode = 8192
@@ -94,8 +97,8 @@ export async function preflight(
 }
 
 /** What idle nodes take, in bytes. */
-export function memoryNeeded(nodes: PreflightPlan['nodes']): number {
-  return nodes.reduce((sum, role) => sum + (role === 'control-plane' ? controlPlaneMemory : workerMemory), 0)
+export function memoryNeeded(nodes: readonly (keyof typeof idleMemory)[]): number {
+  return nodes.reduce((sum, role) => sum + idleMemory[role], 0)
 }
 
 /** Memory that the engine's host has left, in bytes; where that can't be seen, all that it has. */

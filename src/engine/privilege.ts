@@ -22,6 +22,16 @@ export interface Privilege {
   missing: string[]
 }
 
+/** Less than a plain container has: for programs that only talk. */
+export const noPrivilege: Privilege = {
+  capAdd: [],
+  capDrop: ['ALL'],
+  securityOpt: ['no-new-privileges'],
+  deviceCgroupRules: [],
+  unmasked: false,
+  missing: [],
+}
+
 /** How {@link probePrivilege} goes about it. */
 export interface ProbeOptions extends Abortable {
   /** What the throwaway container runs; its outcome does not matter, only that it starts. Default `/bin/true`. */

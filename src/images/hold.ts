@@ -5,6 +5,7 @@ import {
   type Engine,
   engineStatus,
   inspectImage,
+  noPrivilege,
   startContainer,
 } from '../engine/index.ts'
 import { messageOf } from '../errors.ts'
@@ -101,13 +102,7 @@ function holdContainer(
     // Whatever the image runs as and checks its health with may be missing in it.
     user: '0:0',
     healthCheck: false,
-    privilege: {
-      capAdd: [],
-      capDrop: ['ALL'],
-      securityOpt: ['no-new-privileges'],
-      deviceCgroupRules: [],
-      unmasked: false,
-    },
+    privilege: noPrivilege,
     // It never opens a connection, and a network of its own, even none, takes longer to make than all the rest.
     network: 'host',
     // As nodes: after the engine was restarted, it holds again.

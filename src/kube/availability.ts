@@ -59,6 +59,26 @@ export function availabilityRule({
   return rules[group ? `${kind}.${group}` : kind]
 }
 
+/** Kinds that are available by the pods that they have. */
+const podKinds = [
+  'Pod',
+  'Node',
+  'Service',
+  'ReplicationController',
+  'ReplicaSet.apps',
+  'Deployment.apps',
+  'StatefulSet.apps',
+  'DaemonSet.apps',
+  'Job.batch',
+]
+
+/** Whether an object can only become available where pods run. Pure. */
+export function needsPods({ apiVersion, kind, spec }: KubeObject): boolean {
+  const group = groupOf(apiVersion)
+  if (kind === 'Service' && !spec?.selector) return false
+  return podKinds.includes(group ? `${kind}.${group}` : kind) && spec?.replicas !== 0
+}
+
 function when(available: boolean, otherwise: string): Availability {
   return available ? 'available' : { waiting: otherwise }
 }

@@ -38,6 +38,8 @@ export interface Kube {
   readonly kubeconfig: string
   /** Where requests go and how they log in. */
   readonly access: Access
+  /** The cluster has no nodes: what needs pods that run is refused with `CONTROL_PLANE_ONLY`. */
+  readonly controlPlaneOnly: boolean
   /** The KubeConfig of `@kubernetes/client-node`, for whatever takes one. */
   readonly config: ClientNode.KubeConfig
   readonly core: ClientNode.CoreV1Api
@@ -76,10 +78,14 @@ const requestConnections = 8
  * Connects to the cluster of a kubeconfig's current context. Nothing is sent yet.
  *
  * @param kubeconfigText The kubeconfig's text, not its path; YAML or JSON
+ * @param options.controlPlaneOnly The cluster has no nodes; default false
  * @throws MayflyError `CONFIG_INVALID` when the text is no kubeconfig
  * @public
  */
-export function connectKube(kubeconfigText: string): Kube {
+export function connectKube(
+  kubeconfigText: string,
+  { controlPlaneOnly = false }: { controlPlaneOnly?: boolean | undefined } = {},
+): Kube {
   const access = readAccess(kubeconfigText)
   const Agent = access.server.protocol === 'http:' ? HttpAgent : HttpsAgent
   // Watches and followed logs keep their connection, so they must not take one of the few that requests share.
@@ -112,6 +118,7 @@ export function connectKube(kubeconfigText: string): Kube {
   const kube: Kube = {
     kubeconfig: kubeconfigText,
     access,
+    controlPlaneOnly,
     get config() {
       config ??= sharedKubeConfig(kubeconfigText)
       return config

@@ -3,6 +3,7 @@ import { openChannel } from './channel.ts'
 import type { Kube } from './connection.ts'
 import { locatePod, type PodRef } from './logs.ts'
 import type { KubeObject } from './objects.ts'
+import { assertPodsRun } from './pods-run.ts'
 
 /**
  * How a command is run in a container.
@@ -40,7 +41,7 @@ const channels = { stdin: 0, stdout: 1, stderr: 2, status: 3 }
  *
  * @param argv The program and its arguments
  * @returns Its exit code, whatever it is, and all that it wrote
- * @throws MayflyError `EXEC_FAILED` when it could not be started or the connection was lost, `KUBE_REQUEST_FAILED` when
+ * @throws MayflyError `CONTROL_PLANE_ONLY`; `EXEC_FAILED` when it could not be started or the connection was lost, `KUBE_REQUEST_FAILED` when
  *   there is no such pod or container
  * @public
  */
@@ -52,6 +53,7 @@ export async function execInPod(
 ): Promise<ExecResult> {
   const { path, label } = locatePod(kube, pod, namespace)
   const doing = `run ${argv[0]} in ${label}`
+  assertPodsRun(kube, doing)
   const target = container ?? (await defaultContainer(kube, path, doing, signal))
   const query = new URLSearchParams({ container: target, stdout: 'true', stderr: 'true' })
   if (stdin !== undefined) query.set('stdin', 'true')

@@ -39,6 +39,7 @@ export {
   type ObjectRef,
 } from './objects.ts'
 export { type Difference, formatDifferences, partialDiff } from './partial-diff.ts'
+export { assertPodsRun, controlPlaneOnlyError } from './pods-run.ts'
 export { type PortForward, type PortForwardOptions, portForward } from './port-forward.ts'
 export { type KubeStatus, kubeStatus } from './status.ts'
 export { waitAvailable } from './wait-available.ts'

@@ -1,5 +1,6 @@
 import type { Kube } from './connection.ts'
 import { type KubeObject, partsOf } from './objects.ts'
+import { assertPodsRun } from './pods-run.ts'
 import { lines } from './watch.ts'
 
 /**
@@ -36,8 +37,9 @@ export interface PodLogOptions {
  * @throws MayflyError `KUBE_REQUEST_FAILED`, also while the container has not started
  * @public
  */
-export function podLogs(kube: Kube, pod: PodRef, options: PodLogOptions = {}): Promise<string> {
+export async function podLogs(kube: Kube, pod: PodRef, options: PodLogOptions = {}): Promise<string> {
   const { path, label } = locatePod(kube, pod, options.namespace)
+  assertPodsRun(kube, `read the log of ${label}`)
   return kube.request<string>('GET', `${path}/log`, {
     ...logRequest(options, false),
     doing: `read the log of ${label}`,
@@ -56,6 +58,7 @@ export async function* followPodLogs(
   options: PodLogOptions = {},
 ): AsyncGenerator<string> {
   const { path, label } = locatePod(kube, pod, options.namespace)
+  assertPodsRun(kube, `follow the log of ${label}`)
   try {
     yield* lines(
       await kube.open('GET', `${path}/log`, {

@@ -7,6 +7,7 @@ import type { Kube } from './connection.ts'
 import { get } from './crud.ts'
 import { collectionPath, locate } from './discovery.ts'
 import { conditionOf, type KubeObject, type ObjectRef } from './objects.ts'
+import { assertPodsRun } from './pods-run.ts'
 import { watchList } from './watch.ts'
 
 /**
@@ -53,6 +54,7 @@ export async function portForward(
   port: number | string,
   { namespace, timeoutMs = 30_000, signal, onTrouble }: PortForwardOptions = {},
 ): Promise<PortForward> {
+  assertPodsRun(kube, 'forward a port')
   const find = await backendsOf(kube, target, port, namespace, signal)
   await find({ timeoutMs, signal })
 

@@ -1,10 +1,11 @@
 import { MayflyError, messageOf } from '../errors.ts'
 import { deadline, type WaitLimits, waitError } from '../wait.ts'
-import { type Availability, type AvailabilityRule, availabilityRule } from './availability.ts'
+import { type Availability, type AvailabilityRule, availabilityRule, needsPods } from './availability.ts'
 import type { Kube } from './connection.ts'
 import { collectionPath, type LocatedObject, locate } from './discovery.ts'
 import { describeFailure } from './failure.ts'
 import { type KubeObject, nameOf } from './objects.ts'
+import { controlPlaneOnlyError } from './pods-run.ts'
 import { watchList } from './watch.ts'
 
 interface Pending {
@@ -18,7 +19,7 @@ interface Pending {
  * complete, Services with ready endpoints, claims bound (unless their class binds for the first consumer), definitions
  * established, APIServices available, webhooks with certificates and ready endpoints. Objects of other kinds count as available.
  *
- * @throws MayflyError `WAIT_TIMED_OUT` or `WAIT_ABORTED` with each object that is not available, and why: conditions, states and last log
+ * @throws MayflyError `CONTROL_PLANE_ONLY` at once, for what needs pods in a cluster without nodes; `WAIT_TIMED_OUT` or `WAIT_ABORTED` with each object that is not available, and why: conditions, states and last log
  *   lines of containers, events; `KUBE_OBJECT_FAILED` with the same, at once, when a Job or pod has failed for good
  * @public
  */
@@ -27,6 +28,8 @@ export async function waitAvailable(
   objects: readonly KubeObject[],
   limits: WaitLimits & { namespace?: string | undefined },
 ): Promise<void> {
+  const needy = kube.controlPlaneOnly ? objects.find(needsPods) : undefined
+  if (needy) throw controlPlaneOnlyError(`wait until ${nameOf(needy)} is available`)
   const limit = deadline(limits)
   const unavailable = new Map<KubeObject, Exclude<Availability, 'available'>>()
   let trouble: unknown

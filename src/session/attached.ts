@@ -47,13 +47,16 @@ export interface TestCluster extends MayflyContextOfCluster {
 }
 
 type MayflyContextOfCluster = Readonly<
-  Pick<MayflyContext, 'name' | 'kubeconfig' | 'kubeconfigPath' | 'internalKubeconfig' | 'images'>
+  Pick<
+    MayflyContext,
+    'name' | 'kubeconfig' | 'kubeconfigPath' | 'internalKubeconfig' | 'images' | 'controlPlaneOnly'
+  >
 >
 
 /** Connects to the cluster of a context. Nothing is sent before it is used. */
 export function attachCluster(context: MayflyContext): TestCluster {
-  const { name, kubeconfig, kubeconfigPath, internalKubeconfig, images, root } = context
-  const kube = connectKube(kubeconfig)
+  const { name, kubeconfig, kubeconfigPath, internalKubeconfig, images, root, controlPlaneOnly } = context
+  const kube = connectKube(kubeconfig, { controlPlaneOnly })
   const limits = limitsFromNow(0, undefined)
   let finding: Promise<Cluster> | undefined
   const handle = () => {
@@ -67,6 +70,7 @@ export function attachCluster(context: MayflyContext): TestCluster {
     kubeconfigPath,
     internalKubeconfig,
     images,
+    controlPlaneOnly,
     kube,
     load,
     nodes: context.nodes.map((node) => lazyNode(node, handle)),

@@ -15,11 +15,15 @@ export interface ClusterLimits {
  */
 export async function clusterLimits(spec: ClusterSpec): Promise<ClusterLimits> {
   const engine = await connectEngine()
-  const byMemory = (await memoryAvailable(engine)) / memoryNeeded(spec.nodes.map(({ role }) => role))
+  const byMemory = (await memoryAvailable(engine)) / memoryNeeded(rolesOf(spec))
   return {
     clusters: Math.max(1, Math.floor(Math.min(engine.cpus, byMemory))),
     creations: Math.max(1, Math.floor(engine.cpus / 2)),
   }
+}
+
+function rolesOf({ nodes, controlPlaneOnly }: ClusterSpec) {
+  return nodes.map(({ role }) => (controlPlaneOnly ? 'control-plane-only' : role))
 }
 
 /**

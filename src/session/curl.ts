@@ -4,7 +4,7 @@ import { Duplex, PassThrough } from 'node:stream'
 import { text } from 'node:stream/consumers'
 import { connect as connectTls } from 'node:tls'
 import { MayflyError, messageOf } from '../errors.ts'
-import { applyAll, execInPod, type Kube, waitFor } from '../kube/index.ts'
+import { applyAll, assertPodsRun, execInPod, type Kube, waitFor } from '../kube/index.ts'
 import { until, type WaitLimits } from '../wait.ts'
 
 /**
@@ -57,6 +57,7 @@ export async function curl(
   limits: WaitLimits,
 ): Promise<CurlResponse> {
   const target = new URL(url)
+  assertPodsRun(kube, `ask for ${target.href} from a pod`)
   if (target.protocol !== 'http:' && target.protocol !== 'https:') {
     throw new MayflyError('CONFIG_INVALID', `curl takes http: and https: URLs, not ${target.href}`)
   }

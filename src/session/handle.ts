@@ -1,4 +1,5 @@
 import {
+  assertPodsRun,
   type ExecResult,
   execInPod,
   find,
@@ -136,6 +137,7 @@ export class ObjectHandle<T extends object = KubeObject> {
 
   /** What its pods have written so far, one after the other. */
   async logs(options: PodLogOptions = {}): Promise<string> {
+    assertPodsRun(this.kube, `read the logs of ${this}`)
     const pods = await this.pods()
     const signal = anyOf(this.#test.signal, options.signal)
     const logs = await Promise.all(pods.map((pod) => podLogs(this.kube, pod, { ...options, signal })))
@@ -155,7 +157,8 @@ export class ObjectHandle<T extends object = KubeObject> {
     return portForward(this.kube, this.ref, port, { namespace: this.namespace, timeoutMs, signal })
   }
 
-  #runningPod(options: WaitOptions): Promise<KubeObject> {
+  async #runningPod(options: WaitOptions): Promise<KubeObject> {
+    assertPodsRun(this.kube, `find a pod of ${this} that runs`)
     return until(
       `a pod of ${this} that runs`,
       async (_, report) => {

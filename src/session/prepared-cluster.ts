@@ -146,6 +146,7 @@ function contextOf(
     internalKubeconfig: cluster.internalKubeconfig,
     nodes: cluster.nodes.map(({ name, role, addresses }) => ({ name, role, addresses: [...addresses] })),
     images: (images?.images ?? []).flatMap(({ names }) => names),
+    controlPlaneOnly: cluster.controlPlaneOnly,
     manifestNamespaces: [
       ...new Set(withPods.map(({ metadata }) => metadata.namespace ?? cluster.kube.access.namespace)),
     ],

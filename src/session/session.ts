@@ -11,6 +11,7 @@ import {
 import { clusterSpecOf } from '../cluster/index.ts'
 import type { ClusterSpec } from '../config/index.ts'
 import { MayflyError } from '../errors.ts'
+import { controlPlaneOnlyError } from '../kube/index.ts'
 import { createProgress, type Progress } from '../progress/index.ts'
 import { makePrivateFolder, removePrivateFolder } from '../reaper/index.ts'
 import { clusterLimits, reasonForOneOnly } from './cluster-limits.ts'
@@ -58,10 +59,11 @@ export class Session {
   /**
    * Starts to hand out clusters. None is made before it is asked for.
    *
-   * @throws MayflyError `CONFIG_INVALID`, `CONFIG_UNREADABLE`
+   * @throws MayflyError `CONFIG_INVALID`, `CONFIG_UNREADABLE`, `CONTROL_PLANE_ONLY`
    */
   static async open(plan: SessionPlan): Promise<Session> {
     const [spec, onlyOne] = await Promise.all([clusterSpecOf(plan.cluster), reasonForOneOnly(plan.cluster)])
+    if (spec.controlPlaneOnly && plan.images.length > 0) throw controlPlaneOnlyError('load images')
     const folder = await makePrivateFolder('broker')
     // Windows has no sockets in folders.
     const address = process.platform === 'win32' ? `\\\\.\\pipe\\${folder}` : join(folder, 'socket')

@@ -112,8 +112,9 @@ async function finish(
   try {
     // What the API says of pods on a node that was switched off was true before.
     if (startedNodes.length > 0) await waitUntilUsable(engine, plan, kube, limits)
+    const withPods = plan.spec.controlPlaneOnly ? [] : snapshot.nodes
     const nodes = await Promise.all(
-      snapshot.nodes.map(async ({ name }) => {
+      withPods.map(async ({ name }) => {
         const done = await finishNode(engine, name, snapshot, written, limits)
         return { name, ...done, goneMs: elapsed() - done.tookMs + done.goneMs }
       }),
@@ -122,7 +123,7 @@ async function finish(
     const late = nodes.flatMap(({ name, pending }) => pending.map((what) => `${name}: ${what}`))
     assertReached(snapshot, [...pending, ...late])
     return {
-      processesGoneMs: Math.max(...nodes.map(({ goneMs }) => goneMs)),
+      processesGoneMs: Math.max(0, ...nodes.map(({ goneMs }) => goneMs)),
       endedPods: nodes.reduce((sum, { ended }) => sum + ended, 0),
       removedVolumes: nodes.flatMap(({ name, volumes }) => volumes.map((volume) => `${name}:${volume}`)),
       restoredFiles: [

@@ -88,7 +88,9 @@ export async function saveCluster(
     }),
     folderFiles(engine, controlPlane, dir, signal),
     inspectImage(engine, image, { signal }),
-    imagesOfNode(engine, { name: controlPlane, containerId: controlPlane }, signal),
+    plan.spec.controlPlaneOnly
+      ? []
+      : imagesOfNode(engine, { name: controlPlane, containerId: controlPlane }, signal),
   ])
   const { state, pods, namespaces } = JSON.parse(answer) as Exported
   const etcd = Buffer.from(state, 'base64')
@@ -172,6 +174,7 @@ async function folderFiles(
 function configOf(spec: ClusterSpec): ClusterFields {
   const { ipFamily, podSubnets, serviceSubnets, kubeProxyMode, disableDefaultCNI } = spec.networking
   return structuredClone({
+    controlPlaneOnly: spec.controlPlaneOnly,
     nodes: spec.nodes.map(({ role, kubeadmConfigPatches, kubeadmConfigPatchesJSON6902 }) => ({
       role,
       kubeadmConfigPatches,
@@ -261,7 +264,7 @@ async function assertWhole(dir: string, { files, images }: SavedDocument, named:
  */
 export async function assertFits(
   engine: Engine,
-  { architecture, fingerprint }: SavedCluster,
+  { architecture, fingerprint, config }: SavedCluster,
   spec: ClusterSpec,
   named: string,
 ): Promise<void> {
@@ -270,6 +273,13 @@ export async function assertFits(
       'SNAPSHOT_UNFIT',
       `The configuration asks for another network, other feature gates or kubeadm patches than ${named} has`,
       { hint: 'Leave them out: they come with the snapshot' },
+    )
+  }
+  if (config.controlPlaneOnly && !spec.controlPlaneOnly) {
+    throw new MayflyError(
+      'SNAPSHOT_UNFIT',
+      `${named} is of a control plane only: what nodes need is not in it`,
+      { hint: 'Leave `controlPlaneOnly` as it comes with the snapshot, or save one of a cluster with nodes' },
     )
   }
   for (const image of new Set(spec.nodes.map(({ image }) => image))) {

@@ -24,6 +24,7 @@ function named(name: string): PoolMember['cluster'] {
     internalKubeconfig: '',
     nodes: [],
     images: [],
+    controlPlaneOnly: false,
     manifestNamespaces: [],
   }
 }

@@ -38,6 +38,7 @@ test('every field of kind v1alpha4 arrives in the spec', async () => {
     containerdConfigPatches: ['version = 3\n[debug]\n  level = "debug"'],
     containerdConfigPatchesJSON6902: ['[{"op":"replace","path":"/debug/level","value":"info"}]'],
     registryMirrors: {},
+    controlPlaneOnly: false,
     nodes: [
       {
         name: 'every-field-control-plane',

@@ -69,7 +69,7 @@ test('a wrong value in every field: each is told with its place, what was seen a
 test('fields that do not exist, with the ones that were probably meant', async () => {
   expect(await messageFor({ config: 'broken/unknown-fields.yaml' })).toMatchInlineSnapshot(`
     "The cluster configuration has 8 problems:
-      broken/unknown-fields.yaml:3:1: metadata is not a known field; known here: kind, apiVersion, name, nodes, networking, featureGates, runtimeConfig, kubeadmConfigPatches, kubeadmConfigPatchesJSON6902, containerdConfigPatches, containerdConfigPatchesJSON6902, image, registryMirrors, proxy
+      broken/unknown-fields.yaml:3:1: metadata is not a known field; known here: kind, apiVersion, name, nodes, networking, featureGates, runtimeConfig, kubeadmConfigPatches, kubeadmConfigPatchesJSON6902, containerdConfigPatches, containerdConfigPatchesJSON6902, image, registryMirrors, proxy, controlPlaneOnly
       broken/unknown-fields.yaml:5:1: netwroking is not a known field; did you mean "networking"?
       broken/unknown-fields.yaml:7:3: networking.podSubnets is not a known field; did you mean "podSubnet"?
       broken/unknown-fields.yaml:9:1: nodes has a worker only; allowed: at least one control-plane
@@ -246,7 +246,7 @@ test('an inline object is named as what it is', async () => {
     "The cluster configuration has 3 problems:
       config.apiVersion is "k3d.io/v1alpha5"; allowed: "kind.x-k8s.io/v1alpha4"
       config.nodes[0].role is "agent"; allowed: control-plane, worker
-      config.servers is not a known field; known here: kind, apiVersion, name, nodes, networking, featureGates, runtimeConfig, kubeadmConfigPatches, kubeadmConfigPatchesJSON6902, containerdConfigPatches, containerdConfigPatchesJSON6902, image, registryMirrors, proxy"
+      config.servers is not a known field; known here: kind, apiVersion, name, nodes, networking, featureGates, runtimeConfig, kubeadmConfigPatches, kubeadmConfigPatchesJSON6902, containerdConfigPatches, containerdConfigPatchesJSON6902, image, registryMirrors, proxy, controlPlaneOnly"
   `)
 })
 

@@ -45,6 +45,7 @@ test('without options there is one control plane, with a name of its own', async
     containerdConfigPatches: [],
     containerdConfigPatchesJSON6902: [],
     registryMirrors: {},
+    controlPlaneOnly: false,
   })
   expect((await resolve()).name).not.toBe(spec.name)
 })
@@ -275,4 +276,11 @@ test('fields that the caller reads itself are not looked at', async () => {
 test('types and validation know the same fields', () => {
   expectTypeOf<keyof ClusterFields>().toEqualTypeOf<keyof ParsedCluster>()
   expectTypeOf<keyof NodeOptions>().toEqualTypeOf<keyof ParsedNode>()
+})
+
+test('a control plane alone has no room for more nodes', async () => {
+  expect(await resolve({ controlPlaneOnly: true })).toMatchObject({ controlPlaneOnly: true })
+  await expect(resolve({ controlPlaneOnly: true, nodes: ['control-plane', 'worker'] })).rejects.toThrow(
+    'nodes has 2 nodes; allowed with controlPlaneOnly: one control-plane',
+  )
 })

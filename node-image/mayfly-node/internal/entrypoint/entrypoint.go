@@ -34,7 +34,7 @@ var steps = []step{
 	{"install core images", installImages},
 	{"carry a changed address over", followAddress},
 	{"prepare the cluster's network", prepareNetwork},
-	{"restore the control plane's state", restoreState}, // needs this node's address
+	{"restore the control plane's state", RestoreState}, // needs this node's address
 }
 
 // Run does every duty in order and then becomes the command in args, which is

@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"mayfly.io/node-image/mayfly-node/internal/etcdstate"
@@ -39,6 +41,9 @@ type node struct {
 	Etcd *etcdstate.Member `json:"etcd"`
 	// Objects are written over the snapshot's, or beside them.
 	Objects []object `json:"objects"`
+	// Omit lists patterns of the snapshot's keys to leave out, in the syntax
+	// of path.Match.
+	Omit []string `json:"omit"`
 	// Pods are made of the snapshot's templates.
 	Pods []pod `json:"pods"`
 }
@@ -55,9 +60,9 @@ type object struct {
 	Value json.RawMessage `json:"value"`
 }
 
-// restoreState makes of a fresh node what its document says. A node that was
+// RestoreState makes of a fresh node what its document says. A node that was
 // stopped and started again has its state, and keeps it.
-func restoreState(context.Context) error {
+func RestoreState(context.Context) error {
 	wanted, err := readNodeDocument()
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -121,6 +126,13 @@ func replaceAll(text string, values map[string]string) string {
 	return text
 }
 
+func (n node) omits(key string) bool {
+	return slices.ContainsFunc(n.Omit, func(pattern string) bool {
+		matched, _ := path.Match(pattern, key)
+		return matched
+	})
+}
+
 func restoreEtcd(wanted node) error {
 	saved, err := os.Open(filepath.Join(wanted.Base, "etcd.jsonl.gz"))
 	if err != nil {
@@ -141,7 +153,7 @@ func restoreEtcd(wanted node) error {
 		entries = append(entries, etcdstate.Entry{Key: p.Key, Value: []byte(replaceAll(string(text), p.Values))})
 	}
 	err = etcdstate.Read(saved, func(entry etcdstate.Entry) error {
-		if replaced[entry.Key] {
+		if replaced[entry.Key] || wanted.omits(entry.Key) {
 			return nil
 		}
 		fresh, err := withFreshUID(entry, wanted.Etcd.Token)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/http"
 	"os"
 	"os/exec"
@@ -77,6 +78,9 @@ func RunNode(ctx context.Context, _ []string) error {
 // startServices starts what has to run on a node, anew where its files changed.
 // On a node that was just switched on it waits until that can be asked for.
 func startServices(ctx context.Context, changed []string) error {
+	if _, err := os.Stat("/run/systemd/system"); errors.Is(err, fs.ErrNotExist) {
+		return nil // a control plane without a kubelet
+	}
 	services := []string{"containerd", "kubelet"}
 	verb := "start"
 	if slices.ContainsFunc(changed, func(path string) bool { return slices.Contains(kubeletFiles, path) }) {

@@ -123,6 +123,11 @@ func Run(ctx context.Context, _ []string) error {
 	if err := errors.Join(err, <-services); err != nil {
 		return err
 	}
+	if len(end.Pending) == 0 {
+		if err := s.forget(ctx); err != nil {
+			return err
+		}
+	}
 	end.TookMs = time.Since(start).Milliseconds()
 	return output.Encode(end)
 }

@@ -2,9 +2,11 @@ package rollback
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"golang.org/x/sync/errgroup"
 )
@@ -17,6 +19,8 @@ const (
 	// writesAtOnce are the writes under way at one time; etcd makes few
 	// entries of its log of them.
 	writesAtOnce = 64
+	// roomToGiveBack is how much of etcd's file may be unused, in bytes.
+	roomToGiveBack = 32 << 20
 )
 
 // store is the etcd of this node.
@@ -56,6 +60,45 @@ func (s store) values(ctx context.Context, keys []string) (map[string]*mvccpb.Ke
 		keys = keys[count:]
 	}
 	return found, nil
+}
+
+// forget removes what no key has any more: of a suite's objects every version
+// that there was. etcd keeps them until an API server has it forget them, after
+// five minutes. Watches that have come up to now need none of it.
+func (s store) forget(ctx context.Context) error {
+	response, err := s.client.Get(ctx, root, clientv3.WithPrefix(), clientv3.WithCountOnly())
+	if err != nil {
+		return fmt.Errorf("read etcd's revision: %w", err)
+	}
+	_, err = s.client.Compact(ctx, response.Header.Revision, clientv3.WithCompactPhysical())
+	if err != nil && !errors.Is(err, rpctypes.ErrCompacted) {
+		return fmt.Errorf("compact etcd: %w", err)
+	}
+	return s.shrink(ctx)
+}
+
+// shrink gives room back that a suite took by its size, on every member. etcd
+// answers nobody meanwhile, so what it will fill again soon stays.
+func (s store) shrink(ctx context.Context) error {
+	members, err := s.client.MemberList(ctx)
+	if err != nil {
+		return fmt.Errorf("list etcd's members: %w", err)
+	}
+	for _, member := range members.Members {
+		for _, endpoint := range member.ClientURLs[:1] {
+			status, err := s.client.Status(ctx, endpoint)
+			if err != nil {
+				return fmt.Errorf("look at etcd on %s: %w", endpoint, err)
+			}
+			if status.DbSize-status.DbSizeInUse < roomToGiveBack {
+				continue
+			}
+			if _, err := s.client.Defragment(ctx, endpoint); err != nil {
+				return fmt.Errorf("shrink etcd on %s: %w", endpoint, err)
+			}
+		}
+	}
+	return nil
 }
 
 // write carries operations out, many at a time. Each is a request of its own: an
