@@ -1,8 +1,15 @@
 import { controlPlaneNames, waitUntilUsable } from '../boot/index.ts'
-import { type Engine, listContainers, startContainer, unpauseContainer } from '../engine/index.ts'
+import {
+  type Engine,
+  engineStatus,
+  exec,
+  listContainers,
+  startContainer,
+  unpauseContainer,
+} from '../engine/index.ts'
 import { isMayflyError, MayflyError, messageOf } from '../errors.ts'
 import { label } from '../reaper/index.ts'
-import type { WaitLimits } from '../wait.ts'
+import { until, type WaitLimits } from '../wait.ts'
 import { differencesFromCapture } from './capture.ts'
 import { type Control, finishNode, startControl, type Written } from './in-nodes.ts'
 import type { RollbackOptions, RollbackReport, SettledReport } from './report.ts'
@@ -101,6 +108,32 @@ async function wakeNodes(
   return { started, unpaused }
 }
 
+/** Whether a command did not get to run, or not to its end: whatever runs there complains in its own name. */
+function isOutOfReach(thrown: unknown): boolean {
+  if (engineStatus(thrown) !== undefined) return true
+  return isMayflyError(thrown) && thrown.code === 'EXEC_FAILED' && !thrown.output?.startsWith('mayfly-node ')
+}
+
+/** How long an engine may take to notice that a container has ended, in milliseconds. */
+const noticeMs = 10_000
+
+/** Starts a node whose container the engine could not run a command in; one that runs after all is left alone. */
+async function wakeNode(
+  engine: Engine,
+  snapshot: Snapshot,
+  name: string,
+  { signal }: WaitLimits,
+): Promise<void> {
+  await until(
+    `node ${name} to take commands`,
+    async () => {
+      await wakeNodes(engine, snapshot, { timeoutMs: noticeMs, signal })
+      return (await exec(engine, name, ['true'], { signal })).exitCode === 0 || undefined
+    },
+    { timeoutMs: noticeMs, signal, intervalMs: 200 },
+  )
+}
+
 /** Ends what is left of the old state, and waits until all is as it was. */
 async function finish(
   { engine, plan, kube }: SnapshotTarget,
@@ -112,10 +145,21 @@ async function finish(
   try {
     // What the API says of pods on a node that was switched off was true before.
     if (startedNodes.length > 0) await waitUntilUsable(engine, plan, kube, limits)
+    // A node that is just being switched off is still said to run, and takes no command any more.
+    const finishOnce = async (name: string) => {
+      try {
+        return await finishNode(engine, name, snapshot, written, limits)
+      } catch (thrown) {
+        if (!isOutOfReach(thrown)) throw thrown
+        await wakeNode(engine, snapshot, name, limits)
+        await waitUntilUsable(engine, plan, kube, limits)
+        return finishNode(engine, name, snapshot, written, limits)
+      }
+    }
     const withPods = plan.spec.controlPlaneOnly ? [] : snapshot.nodes
     const nodes = await Promise.all(
       withPods.map(async ({ name }) => {
-        const done = await finishNode(engine, name, snapshot, written, limits)
+        const done = await finishOnce(name)
         return { name, ...done, goneMs: elapsed() - done.tookMs + done.goneMs }
       }),
     )

@@ -1,3 +1,5 @@
+import { readFile } from 'node:fs/promises'
+import { connectEngine, inspectContainer } from '../../src/engine/index.ts'
 import type { Cluster } from '../../src/index.ts'
 import { applyAll, type Kube, type KubeObject, patch, waitFor } from '../../src/kube/index.ts'
 
@@ -240,6 +242,12 @@ export const faults: Record<string, (cluster: Cluster) => Promise<void>> = {
   },
   async 'switches a worker off'({ nodes }) {
     await nodes.at(-1)?.stop({ graceSeconds: 0 })
+  },
+  async 'loses a worker, of which the engine has not heard yet'({ nodes }) {
+    const { State } = await inspectContainer(await connectEngine(), nodes.at(-1)?.name ?? '')
+    // The parent of a container's first process is what the engine asks to run more in it.
+    const [, shim] = /^PPid:\s*(\d+)/m.exec(await readFile(`/proc/${State.Pid}/status`, 'utf8')) ?? []
+    process.kill(Number(shim), 'SIGKILL')
   },
 }
 

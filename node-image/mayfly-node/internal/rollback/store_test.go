@@ -1,0 +1,48 @@
+package rollback
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"testing"
+
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+func TestForgottenVersionsTakeNoRoom(t *testing.T) {
+	etcd := startEtcd(t)
+	etcd.set(t, map[string][]byte{root + "kept": []byte("first"), root + "gone": []byte("first")})
+	before, err := etcd.client.Get(t.Context(), root+"kept")
+	if err != nil {
+		t.Fatal(err)
+	}
+	filling := bytes.Repeat([]byte("x"), 1<<20)
+	for at := range 40 {
+		etcd.set(t, map[string][]byte{fmt.Sprintf("%sfilling/%d", root, at): filling})
+	}
+	if _, err := etcd.client.Delete(t.Context(), root+"filling/", clientv3.WithPrefix()); err != nil {
+		t.Fatal(err)
+	}
+	etcd.set(t, map[string][]byte{root + "kept": []byte("second")})
+	if err := etcd.forget(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := etcd.client.Get(t.Context(), root, clientv3.WithRev(before.Header.Revision)); !errors.Is(err, rpctypes.ErrCompacted) {
+		t.Errorf("an old version is read, with %v", err)
+	}
+	status, err := etcd.client.Status(t.Context(), etcd.client.Endpoints()[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if status.DbSize > 1<<20 {
+		t.Errorf("etcd's file takes %d bytes", status.DbSize)
+	}
+	if kept := etcd.get(t); len(kept) != 2 || string(kept[root+"kept"]) != "second" {
+		t.Errorf("etcd has %v", kept)
+	}
+	// Nothing has changed since.
+	if err := etcd.forget(t.Context()); err != nil {
+		t.Errorf("to forget nothing: %v", err)
+	}
+}
