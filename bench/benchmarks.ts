@@ -1,8 +1,11 @@
 import type { Benchmark } from './benchmark.ts'
+import { controlPlaneOnly } from './control-plane-only.ts'
+import { fromSnapshot } from './from-snapshot.ts'
 import { handout } from './handout.ts'
 import { moreNodes, oneNode, threeControlPlanes, threeNodes } from './lives.ts'
 import { loadsOfMoreNodes, loadsOfThreeNodes } from './loads.ts'
 import { rollback } from './rollback.ts'
+import { rollbackMemory } from './rollback-memory.ts'
 import { scaleOut } from './scale-out.ts'
 import { vitestRun } from './vitest-run.ts'
 
@@ -15,6 +18,9 @@ export const benchmarks: readonly Benchmark[] = [
   vitestRun,
   rollback,
   handout,
+  controlPlaneOnly,
+  fromSnapshot,
+  rollbackMemory,
   scaleOut,
   moreNodes,
   loadsOfMoreNodes,
