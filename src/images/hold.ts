@@ -4,6 +4,7 @@ import {
   createContainer,
   type Engine,
   engineStatus,
+  inspectContainer,
   inspectImage,
   noPrivilege,
   startContainer,
@@ -32,45 +33,67 @@ export interface HoldOptions {
 export interface Hold {
   image: Pick<EngineOrigin, 'id'>
   /**
-   * Ends when the container runs, with why it does not, if so: then it keeps off `docker rmi` and `docker image prune`,
-   * and not `docker system prune`, which removes containers that do not run first.
+   * Lets the container run, once nodes link to the image: `docker system prune` removes what does not run, then images
+   * without a container.
+   *
+   * @returns Why it does not, if so: then the image may go, with or without the container
    */
-  settled: Promise<string | undefined>
+  keep(): Promise<string | undefined>
 }
 
 /**
- * Keeps the engine from removing an image's layers, with a container of the image that does nothing. It holds as soon
- * as it is there, and starts meanwhile.
- *
- * @throws MayflyError `ENGINE_REFUSED` when there can't be such a container
+ * Keeps the engine from removing an image's layers, with a container of the image that does nothing. It is made
+ * meanwhile; {@link Hold.keep} waits for it.
  */
-export async function holdImage(
+export function holdImage(
   engine: Engine,
   image: Pick<EngineOrigin, 'id' | 'volumes'>,
-  { labels, nodeImageId, signal }: HoldOptions,
-): Promise<Hold> {
+  options: HoldOptions,
+): Hold {
+  const { labels, signal } = options
   const name = `${labels[label.cluster] ?? 'mayfly'}-image-${image.id.replace('sha256:', '').slice(0, 12)}`
-  const start = () => startContainer(engine, name, { signal })
-  try {
-    // As a rule of an image that was loaded before.
-    await start()
-    return { image, settled: Promise.resolve(undefined) }
-  } catch (thrown) {
-    const status = engineStatus(thrown)
-    if (status === undefined) throw thrown
-    if (status !== 404) return { image, settled: Promise.resolve(messageOf(thrown)) }
+  const made = makeContainer(engine, holdContainer(name, image, labels), options)
+  // Told by whoever keeps it.
+  made.catch(() => undefined)
+  let kept: Promise<string | undefined> | undefined
+  const keep = async () => {
+    try {
+      await made
+      await startContainer(engine, name, { signal })
+      return undefined
+    } catch (thrown) {
+      return messageOf(thrown)
+    }
   }
-  const spec = holdContainer(name, image, labels)
+  return {
+    image,
+    keep: () => {
+      kept ??= keep()
+      return kept
+    },
+  }
+}
+
+/** Makes the container unless it is there from an earlier load. */
+async function makeContainer(
+  engine: Engine,
+  spec: ContainerSpec,
+  { nodeImageId, signal }: HoldOptions,
+): Promise<void> {
+  try {
+    await inspectContainer(engine, spec.name, { signal })
+    return
+  } catch (thrown) {
+    if (engineStatus(thrown) !== 404) throw thrown
+  }
   // The program lies in one of the node image's layers; the engine refuses a mount of what is not there.
   for (const layer of await layerDirectories(engine, nodeImageId, signal)) {
     const source = `${layer}${pausePath}`
     const program: ContainerMount = { type: 'bind', source, target: holdProgram, readOnly: true }
-    if (await created(engine, { ...spec, mounts: [program] }, signal)) {
-      return { image, settled: start().then(() => undefined, messageOf) }
-    }
+    if (await created(engine, { ...spec, mounts: [program] }, signal)) return
   }
-  await createContainer(engine, spec, { signal })
-  return { image, settled: Promise.resolve('the node image has no program for a container that holds it') }
+  // It can't run, and keeps off `docker rmi` all the same.
+  await created(engine, spec, signal)
 }
 
 async function created(

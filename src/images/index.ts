@@ -69,9 +69,9 @@ export async function loadImages(
     }),
   )
   const sharing = views.find(({ seesEngineStore }) => seesEngineStore)
-  const holds = sharing ? await holdImages(engine, images, sharing, signal) : []
+  const holds = sharing ? holdImages(engine, images, sharing, signal) : new Map()
   const recipients = await eachNode(views, failures, async (view) => {
-    await linkImages(engine, view, images, signal)
+    await linkImages(engine, view, images, { holds, signal })
     return askForRest(engine, view, images, signal)
   })
   const lacking = recipients.filter(({ images }) => images.length > 0)
@@ -81,18 +81,9 @@ export async function loadImages(
   for (const { node, images: brought } of lacking) {
     for (const image of brought) images.get(image)?.nodes.set(node.name, 'loaded')
   }
-  const unheld = new Map(
-    await Promise.all(
-      holds.map(
-        async ({ image, settled }): Promise<[string, string | undefined]> => [image.id, await settled],
-      ),
-    ),
-  )
   if (failures.size > 0) throw summarize(failures, nodes)
   return {
-    images: [...images].map(([image, progress]) =>
-      reportOn(image, progress, { sent, unheld: unheld.get(image.ids[0] ?? '') }),
-    ),
+    images: [...images].map(([image, progress]) => reportOn(image, progress, sent)),
     bytes: [...sent.values()].reduce((total, bytes) => total + bytes, 0),
     ms: performance.now() - started,
   }

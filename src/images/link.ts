@@ -1,5 +1,4 @@
-import { type Engine, engineStatus } from '../engine/index.ts'
-import { messageOf } from '../errors.ts'
+import type { Engine } from '../engine/index.ts'
 import { type Labels, label } from '../reaper/index.ts'
 import { engineStoreMounts } from './engine-store.ts'
 import { type Hold, holdImage } from './hold.ts'
@@ -16,53 +15,51 @@ export function whyNotLinked(engine: Engine, { from }: WantedImage): string | un
 }
 
 /**
- * Holds the images that nodes may link to; one that can't be held gets that as the reason to be streamed.
+ * Begins to hold the images that nodes may link to.
  *
  * @param node Any node that sees the engine's store
  */
-export async function holdImages(
+export function holdImages(
   engine: Engine,
   images: LoadProgress,
   node: NodeView,
   signal: AbortSignal | undefined,
-): Promise<Hold[]> {
-  const labels = ownLabels(node.labels)
-  const holds = [...images].map(async ([image, progress]) => {
-    if (progress.reason || image.from.kind !== 'engine') return []
-    try {
-      return [await holdImage(engine, image.from, { labels, nodeImageId: node.imageId, signal })]
-    } catch (thrown) {
-      if (engineStatus(thrown) === undefined) throw thrown
-      progress.reason = `the engine does not hold it: ${messageOf(thrown)}`
-      return []
-    }
-  })
-  return (await Promise.all(holds)).flat()
+): Map<WantedImage, Hold> {
+  const options = { labels: ownLabels(node.labels), nodeImageId: node.imageId, signal }
+  const holds = new Map<WantedImage, Hold>()
+  for (const [image, { reason }] of images) {
+    if (!reason && image.from.kind === 'engine') holds.set(image, holdImage(engine, image.from, options))
+  }
+  return holds
 }
 
 /**
  * Lets a node link to the images that no reason speaks against, and notes what became of each; one that the node can't
  * link to gets the reason.
  *
+ * @param holds Those of images that a node links to are kept
  * @throws MayflyError `IMAGE_LOAD_FAILED` when the node does not answer
  */
 export async function linkImages(
   engine: Engine,
   node: NodeView,
   images: LoadProgress,
-  signal: AbortSignal | undefined,
+  { holds, signal }: { holds: ReadonlyMap<WantedImage, Hold>; signal: AbortSignal | undefined },
 ): Promise<void> {
   const linkable = [...images].filter(([, { reason }]) => !reason)
   if (linkable.length === 0 || !node.seesEngineStore) return
   const wanted = linkable.map(([image]) => image)
   const registrations = await registerImages(engine, node, wanted, signal)
-  for (const [at, [, progress]] of linkable.entries()) {
+  const linked = linkable.map(async ([image, progress], at) => {
     const { state, reason = `node "${node.name}" has no mayfly-node that can link to images` } =
       registrations?.[at] ?? {}
     if (state === 'present') progress.nodes.set(node.name, 'present')
-    else if (state === 'registered') progress.nodes.set(node.name, 'zero-copy')
-    else progress.reason = reason
-  }
+    else if (state === 'registered') {
+      progress.nodes.set(node.name, 'zero-copy')
+      progress.unheld = await holds.get(image)?.keep()
+    } else progress.reason = reason
+  })
+  await Promise.all(linked)
 }
 
 /** The labels that say whose a node is, without what is said of the node image. */

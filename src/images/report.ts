@@ -23,6 +23,8 @@ export interface ImageProgress {
   nodes: Map<string, NodeLoad>
   /** Why it has to be streamed, if so. */
   reason?: string | undefined
+  /** Why the engine does not hold the layers that nodes link to, if so. */
+  unheld?: string | undefined
 }
 
 /** How far all images got. */
@@ -31,13 +33,12 @@ export type LoadProgress = ReadonlyMap<WantedImage, ImageProgress>
 /**
  * The report on an image, once all is done.
  *
- * @param facts.sent Size of each layer that was streamed, by digest
- * @param facts.unheld Why `docker system prune` would remove the layers that nodes link to, if so
+ * @param sent Size of each layer that was streamed, by digest
  */
 export function reportOn(
   { label, names, diffIDs }: WantedImage,
-  { nodes, reason }: ImageProgress,
-  { sent, unheld }: { sent: ReadonlyMap<string, number>; unheld: string | undefined },
+  { nodes, reason, unheld }: ImageProgress,
+  sent: ReadonlyMap<string, number>,
 ): LoadedImage {
   const did = new Set(nodes.values())
   const bytes = did.has('loaded') ? diffIDs.reduce((total, diffID) => total + (sent.get(diffID) ?? 0), 0) : 0

@@ -515,6 +515,22 @@ describe('a node of another node image', () => {
 })
 
 describe('the engine', () => {
+  test('runs a container of an image once a node links to it, and not before', async () => {
+    const there = await node()
+    const name = await inEngine([busybox, await file('data/greeting')])
+    const { Id } = await inspectImage(engine, name)
+    const stateOfHold = async () => {
+      const holds = await listContainers(engine, { [label.cluster]: cluster, [label.role]: holdRole })
+      return holds.find((hold) => hold.name.endsWith(Id.slice(7, 19)))?.state
+    }
+    await loadImages(engine, [there], [name], { strategy: 'stream' })
+    const again = await loadImages(engine, [there], [name])
+    expect(again.images[0]?.nodes).toEqual({ [there.name]: 'present' })
+    expect(await stateOfHold()).not.toBe('running')
+    await loadImages(engine, [await node()], [name])
+    expect(await stateOfHold()).toBe('running')
+  })
+
   test('starts no health check, and makes no volume, of a held image', async () => {
     const there = await node()
     const name = await inEngine([busybox], {
