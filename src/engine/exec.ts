@@ -29,6 +29,9 @@ export interface RunningExec {
   stderr: Readable
   /** Exit code, once the command has ended and all its output was read. */
   exited: Promise<number>
+  /** Lets this process end while the command runs, until {@link RunningExec.ref}. */
+  unref(): void
+  ref(): void
 }
 
 /** What a command that has ended left. */
@@ -128,7 +131,14 @@ export async function execStream(
   // Whoever only reads the streams learns of a failure there.
   exited.catch(() => undefined)
   for (const stream of [stdout, stderr]) stream.on('error', () => undefined)
-  return { stdin: input, stdout, stderr, exited }
+  return {
+    stdin: input,
+    stdout,
+    stderr,
+    exited,
+    unref: () => void socket.unref(),
+    ref: () => void socket.ref(),
+  }
 }
 
 /**

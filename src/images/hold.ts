@@ -31,20 +31,16 @@ export interface HoldOptions {
 
 /** An image that the engine does not remove. */
 export interface Hold {
-  image: Pick<EngineOrigin, 'id'>
+  /** Ends when there is the container: then `docker rmi` and `docker image prune` keep off the image. */
+  made: Promise<void>
   /**
-   * Lets the container run, once nodes link to the image: `docker system prune` removes what does not run, then images
-   * without a container.
-   *
-   * @returns Why it does not, if so: then the image may go, with or without the container
+   * Lets the container run, once nodes link to the image: `docker system prune` first removes what does not run. That
+   * takes as long as all the rest of a load, so nobody waits for it; a warning tells when it fails.
    */
-  keep(): Promise<string | undefined>
+  run(): void
 }
 
-/**
- * Keeps the engine from removing an image's layers, with a container of the image that does nothing. It is made
- * meanwhile; {@link Hold.keep} waits for it.
- */
+/** Keeps the engine from removing an image's layers, with a container of the image that does nothing. */
 export function holdImage(
   engine: Engine,
   image: Pick<EngineOrigin, 'id' | 'volumes'>,
@@ -53,25 +49,25 @@ export function holdImage(
   const { labels, signal } = options
   const name = `${labels[label.cluster] ?? 'mayfly'}-image-${image.id.replace('sha256:', '').slice(0, 12)}`
   const made = makeContainer(engine, holdContainer(name, image, labels), options)
-  // Told by whoever keeps it.
+  // Told by whoever links to the image.
   made.catch(() => undefined)
-  let kept: Promise<string | undefined> | undefined
-  const keep = async () => {
-    try {
-      await made
-      await startContainer(engine, name, { signal })
-      return undefined
-    } catch (thrown) {
-      return messageOf(thrown)
-    }
+  const start = async () => {
+    await made
+    await startContainer(engine, name, { signal })
   }
-  return {
-    image,
-    keep: () => {
-      kept ??= keep()
-      return kept
-    },
+  let wanted = false
+  const run = () => {
+    if (wanted) return
+    wanted = true
+    start().catch((thrown: unknown) => {
+      // It went with its cluster, or the load was given up.
+      if ([404, 409].includes(engineStatus(thrown) ?? 0) || signal?.aborted) return
+      process.emitWarning(`\`docker system prune\` would remove ${image.id}: ${messageOf(thrown)}`, {
+        type: 'MayflyWarning',
+      })
+    })
   }
+  return { made, run }
 }
 
 /** Makes the container unless it is there from an earlier load. */

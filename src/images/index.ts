@@ -2,8 +2,9 @@
 import type { Engine } from '../engine/index.ts'
 import { MayflyError } from '../errors.ts'
 import { deliverImages } from './deliver.ts'
-import { holdImages, linkImages, whyNotLinked } from './link.ts'
-import { askPresence, type ImageNode, loadFailed, type NodeView, viewNode } from './nodes.ts'
+import { linkableImages, linkImages, whyNotLinked } from './link.ts'
+import { type ImageNode, loadFailed, type NodeView, viewNode } from './node-view.ts'
+import { askPresence } from './nodes.ts'
 import type { Recipient } from './receiver.ts'
 import { type LoadedImage, type LoadProgress, reportOn } from './report.ts'
 import { type ImageSource, resolveSources } from './sources.ts'
@@ -12,7 +13,7 @@ export type { ImageBuild } from './build.ts'
 export { engineStoreMounts } from './engine-store.ts'
 export { holdRole } from './hold.ts'
 export { imagesOfNode, type NodeImage } from './loaded.ts'
-export type { ImageNode } from './nodes.ts'
+export type { ImageNode } from './node-view.ts'
 export { explainPullPolicy } from './pull-policy.ts'
 export { nodeReference } from './reference.ts'
 export type { LoadedImage, NodeLoad } from './report.ts'
@@ -68,11 +69,11 @@ export async function loadImages(
       return [image, { nodes: new Map(), reason }]
     }),
   )
-  const sharing = views.find(({ seesEngineStore }) => seesEngineStore)
-  const holds = sharing ? holdImages(engine, images, sharing, signal) : new Map()
+  const linkable = linkableImages(images)
+  const holds = new Map()
   const recipients = await eachNode(views, failures, async (view) => {
-    await linkImages(engine, view, images, { holds, signal })
-    return askForRest(engine, view, images, signal)
+    const recipient = await askForImages(engine, view, images, signal)
+    return linkImages(engine, recipient, linkable, { images, holds, signal })
   })
   const lacking = recipients.filter(({ images }) => images.length > 0)
   if (strategy === 'zero-copy') assertLinked(lacking, images)
@@ -89,21 +90,18 @@ export async function loadImages(
   }
 }
 
-/** Asks a node for the images that it did not link to. */
-async function askForRest(
+/** Asks a node which images it lacks. */
+async function askForImages(
   engine: Engine,
   node: NodeView,
   images: LoadProgress,
   signal: AbortSignal | undefined,
 ): Promise<Recipient> {
-  const rest = [...images].filter(([, { nodes }]) => !nodes.has(node.name))
-  const wanted = rest.map(([image]) => image)
+  const wanted = [...images.keys()]
   const presence = await askPresence(engine, node, wanted, signal)
-  for (const [at, [, progress]] of rest.entries()) {
-    if (presence.present[at]) progress.nodes.set(node.name, 'present')
-    else progress.reason ??= `node "${node.name}" does not see the engine's store`
-  }
-  return { node, presence, images: wanted.filter((_, at) => !presence.present[at]) }
+  const lacking = wanted.filter((_, at) => !presence.present[at])
+  for (const [image, { nodes }] of images) if (!lacking.includes(image)) nodes.set(node.name, 'present')
+  return { node, presence, images: lacking }
 }
 
 function assertLinked([first]: readonly Recipient[], images: LoadProgress): void {

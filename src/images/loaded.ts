@@ -1,5 +1,6 @@
 import { type Engine, execOrThrow } from '../engine/index.ts'
-import { ctr, type ImageNode } from './nodes.ts'
+import type { ImageNode } from './node-view.ts'
+import { ctr } from './nodes.ts'
 
 /** An image that was brought to a node. */
 export interface NodeImage {

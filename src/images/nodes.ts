@@ -1,35 +1,10 @@
 import { randomUUID } from 'node:crypto'
-import { text } from 'node:stream/consumers'
-import {
-  type Engine,
-  engineStatus,
-  exec,
-  execStream,
-  inspectContainer,
-  type RunningExec,
-} from '../engine/index.ts'
-import { MayflyError } from '../errors.ts'
+import { type Engine, exec, execStream, type RunningExec } from '../engine/index.ts'
 import { until } from '../wait.ts'
+import { askNode } from './conversation.ts'
 import { databaseMount, layersMount } from './engine-store.ts'
-import { sharedLayersMount } from './shared-layers.ts'
+import { loadFailed, type NodeView } from './node-view.ts'
 import type { WantedImage } from './sources.ts'
-
-/** A node that images go to. */
-export interface ImageNode {
-  name: string
-  containerId: string
-}
-
-/** What is known of a node before it is asked. */
-export interface NodeView extends ImageNode {
-  labels: Record<string, string>
-  /** Id of the image that its container runs. */
-  imageId: string
-  /** It sees the engine's own layers. */
-  seesEngineStore: boolean
-  /** The volume for layers that it shares with others, if any. */
-  layersVolume: string | undefined
-}
 
 /** What a node said of the images. */
 export interface Presence {
@@ -61,33 +36,6 @@ export const ctr = ['ctr', '--namespace', 'k8s.io']
 const containerdDeadlineMs = 60_000
 const collectDeadlineMs = 30_000
 
-/**
- * Looks at a node's container.
- *
- * @throws MayflyError `IMAGE_LOAD_FAILED` when it is not there or does not run
- */
-export async function viewNode(
-  engine: Engine,
-  node: ImageNode,
-  signal: AbortSignal | undefined,
-): Promise<NodeView> {
-  const inspected = await inspectContainer(engine, node.containerId, { signal }).catch((thrown: unknown) => {
-    if (engineStatus(thrown) === 404) throw loadFailed(node, 'its container is gone', { cause: thrown })
-    throw thrown
-  })
-  if (!inspected.State.Running || inspected.State.Paused) {
-    throw loadFailed(node, `its container is ${inspected.State.Status}`)
-  }
-  const targets = inspected.Mounts.map(({ Destination }) => Destination)
-  return {
-    ...node,
-    labels: inspected.Config.Labels ?? {},
-    imageId: inspected.Image,
-    seesEngineStore: targets.includes(layersMount) && targets.includes(databaseMount),
-    layersVolume: inspected.Mounts.find(({ Destination }) => Destination === sharedLayersMount)?.Name,
-  }
-}
-
 /** Asks a node which images it has, in one round trip. An image that only lacks a name there is given it. */
 export async function askPresence(
   engine: Engine,
@@ -97,10 +45,10 @@ export async function askPresence(
 ): Promise<Presence> {
   if (images.length === 0) return { present: [], have: new Set(), entries: new Set(), ours: true }
   const request = { images: images.map(({ names, ids, diffIDs }) => ({ names, ids, diffIDs })) }
-  const answer = await askProgram<{
+  const answer = await askNode<{
     images: { present: boolean; have: string[] }[]
     entries: Record<string, string>
-  }>(engine, node, 'images-present', request, signal)
+  }>(engine, node, { present: request }, signal)
   if (!answer) return askCtr(engine, node, images, signal)
   return {
     present: answer.images.map(({ present }) => present),
@@ -132,13 +80,7 @@ export async function registerImages(
       ...(shared[at] ? { shared: shared[at] } : { id: ids[0] }),
     })),
   }
-  const answer = await askProgram<{ images: Registration[] }>(
-    engine,
-    node,
-    'images-register',
-    request,
-    signal,
-  )
+  const answer = await askNode<{ images: Registration[] }>(engine, node, { register: request }, signal)
   return answer?.images
 }
 
@@ -182,58 +124,6 @@ export async function collectLeftovers(engine: Engine, { containerId }: NodeView
   await exec(engine, containerId, [...ctr, 'leases', 'delete', '--sync', lease], limits).catch(
     () => undefined,
   )
-}
-
-/** The error for a node that an image could not be loaded into. */
-export function loadFailed(
-  { name }: ImageNode,
-  why: string,
-  parts: { output?: string; cause?: unknown } = {},
-): MayflyError {
-  const { output = '' } = parts
-  const hint = /no space left on device/i.test(output)
-    ? "the node's disk is full: remove images and volumes that are not needed, e.g. with `docker system prune`"
-    : undefined
-  return new MayflyError('IMAGE_LOAD_FAILED', `Can't load images into node "${name}": ${why}`, {
-    ...parts,
-    ...(hint && { hint }),
-  })
-}
-
-/**
- * Asks a program that answers with one line of JSON. The line is the answer: the engine takes a while more to tell that
- * the program has ended.
- *
- * @returns `undefined` when the node has no such program, or an older one
- */
-async function askProgram<T>(
-  engine: Engine,
-  node: NodeView,
-  subcommand: string,
-  request: object,
-  signal: AbortSignal | undefined,
-): Promise<T | undefined> {
-  try {
-    const running = await execStream(engine, node.containerId, [program, subcommand], { signal })
-    running.stdin.end(JSON.stringify(request))
-    const stderr = text(running.stderr)
-    stderr.catch(() => undefined)
-    let stdout = ''
-    for await (const chunk of running.stdout.setEncoding('utf8')) {
-      stdout += chunk
-      if (/^\{.*\n$/s.test(stdout)) return JSON.parse(stdout) as T
-    }
-    const exitCode = await running.exited
-    const output = (await stderr) || stdout
-    if (/unknown subcommand/.test(output)) return undefined
-    if ([126, 127].includes(exitCode) && /not found|no such file/i.test(output)) return undefined
-    throw loadFailed(node, `\`${program} ${subcommand}\` ended with exit code ${exitCode}`, { output })
-  } catch (thrown) {
-    // Engines tell that a program is missing by an exit code, or by refusing the request.
-    if (engineStatus(thrown) === undefined) throw thrown
-    if (/executable file.*not found|no such file or directory/i.test(String(thrown))) return undefined
-    throw loadFailed(node, 'its container takes no commands', { cause: thrown })
-  }
 }
 
 interface CtrImage {

@@ -4,14 +4,8 @@ import { type Pack, pack } from 'tar-stream'
 import type { Engine, RunningExec } from '../engine/index.ts'
 import { MayflyError, messageOf } from '../errors.ts'
 import { deadline } from '../wait.ts'
-import {
-  loadFailed,
-  type NodeView,
-  nameImages,
-  type Presence,
-  type SharedImage,
-  startImport,
-} from './nodes.ts'
+import { loadFailed, type NodeView } from './node-view.ts'
+import { nameImages, type Presence, type SharedImage, startImport } from './nodes.ts'
 import type { WantedImage } from './sources.ts'
 
 /** A node that lacks some of the images, and what it has of them. */

@@ -23,8 +23,6 @@ export interface ImageProgress {
   nodes: Map<string, NodeLoad>
   /** Why it has to be streamed, if so. */
   reason?: string | undefined
-  /** Why the engine does not hold the layers that nodes link to, if so. */
-  unheld?: string | undefined
 }
 
 /** How far all images got. */
@@ -37,14 +35,13 @@ export type LoadProgress = ReadonlyMap<WantedImage, ImageProgress>
  */
 export function reportOn(
   { label, names, diffIDs }: WantedImage,
-  { nodes, reason, unheld }: ImageProgress,
+  { nodes, reason }: ImageProgress,
   sent: ReadonlyMap<string, number>,
 ): LoadedImage {
   const did = new Set(nodes.values())
   const bytes = did.has('loaded') ? diffIDs.reduce((total, diffID) => total + (sent.get(diffID) ?? 0), 0) : 0
   const parts = [
     ...(did.has('zero-copy') ? ["linked to the engine's own layers"] : []),
-    ...(did.has('zero-copy') && unheld ? [`\`docker system prune\` would remove them (${unheld})`] : []),
     ...(did.has('loaded') ? [`streamed, ${(bytes / 1e6).toFixed(1)} MB (${reason})`] : []),
   ]
   return {

@@ -2,9 +2,7 @@ package images
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-	"io"
 	"time"
 
 	containerd "github.com/containerd/containerd/v2/client"
@@ -59,12 +57,4 @@ func (d daemon) leased(ctx context.Context, work func(context.Context, Store) er
 		return err
 	}
 	return failure
-}
-
-// readDocument takes the one JSON document that standard input holds.
-func readDocument(from io.Reader, document any) error {
-	if err := json.NewDecoder(from).Decode(document); err != nil {
-		return fmt.Errorf("standard input: %w", err)
-	}
-	return nil
 }

@@ -2,9 +2,7 @@ package images
 
 import (
 	"context"
-	"encoding/json"
 	"maps"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -41,32 +39,26 @@ type presence struct {
 	Have []digest.Digest `json:"have"`
 }
 
-// RunPresent tells which of the images in the JSON document on standard input
-// this node has, and what it has of the others. An image that only lacks a name is given it.
-func RunPresent(ctx context.Context, _ []string) error {
-	var request presentRequest
-	if err := readDocument(os.Stdin, &request); err != nil {
-		return err
+// present tells which images this node has, and what it has of the others. An
+// image that only lacks a name is given it.
+func (d daemon) present(ctx context.Context, request presentRequest) (presentAnswer, error) {
+	listed, err := d.catalogue(ctx)
+	if err != nil {
+		return presentAnswer{}, err
 	}
-	return withDaemon(ctx, func(ctx context.Context, d daemon) error {
-		listed, err := d.catalogue(ctx)
+	layers, err := d.layers(ctx)
+	if err != nil {
+		return presentAnswer{}, err
+	}
+	answer := presentAnswer{Entries: layers.entries}
+	for _, image := range request.Images {
+		present, err := d.ensureNames(ctx, listed, layers, image)
 		if err != nil {
-			return err
+			return presentAnswer{}, err
 		}
-		layers, err := d.layers(ctx)
-		if err != nil {
-			return err
-		}
-		answer := presentAnswer{Entries: layers.entries}
-		for _, image := range request.Images {
-			present, err := d.ensureNames(ctx, listed, layers, image)
-			if err != nil {
-				return err
-			}
-			answer.Images = append(answer.Images, presence{Present: present, Have: layers.have(image.DiffIDs)})
-		}
-		return json.NewEncoder(os.Stdout).Encode(answer)
-	})
+		answer.Images = append(answer.Images, presence{Present: present, Have: layers.have(image.DiffIDs)})
+	}
+	return answer, nil
 }
 
 // catalogue is the node's images by name, and by each digest that one is known by.

@@ -40,37 +40,30 @@ type registration struct {
 	Reason string `json:"reason,omitempty"`
 }
 
-// RunRegister makes images this node's own by links to directories of the
-// container engine's store, or of the cluster's: nothing is copied. It reads
-// and writes one JSON document.
-func RunRegister(ctx context.Context, _ []string) error {
-	var request registerRequest
-	if err := readDocument(os.Stdin, &request); err != nil {
-		return err
+// link makes images this node's own by links to directories of the
+// container engine's store, or of the cluster's: nothing is copied.
+func (d daemon) link(ctx context.Context, request registerRequest) (registerAnswer, error) {
+	listed, err := d.catalogue(ctx)
+	if err != nil {
+		return registerAnswer{}, err
 	}
-	return withDaemon(ctx, func(ctx context.Context, d daemon) error {
-		listed, err := d.catalogue(ctx)
-		if err != nil {
-			return err
+	layers, err := d.layers(ctx)
+	if err != nil {
+		return registerAnswer{}, err
+	}
+	var answer registerAnswer
+	for _, image := range request.Wanted {
+		present, err := d.ensureNames(ctx, listed, layers, image.wanted)
+		switch {
+		case err != nil:
+			return registerAnswer{}, err
+		case present:
+			answer.Images = append(answer.Images, registration{State: "present"})
+		default:
+			answer.Images = append(answer.Images, d.registerFrom(ctx, request, image))
 		}
-		layers, err := d.layers(ctx)
-		if err != nil {
-			return err
-		}
-		var answer registerAnswer
-		for _, image := range request.Wanted {
-			present, err := d.ensureNames(ctx, listed, layers, image.wanted)
-			switch {
-			case err != nil:
-				return err
-			case present:
-				answer.Images = append(answer.Images, registration{State: "present"})
-			default:
-				answer.Images = append(answer.Images, d.registerFrom(ctx, request, image))
-			}
-		}
-		return json.NewEncoder(os.Stdout).Encode(answer)
-	})
+	}
+	return answer, nil
 }
 
 func (d daemon) registerFrom(ctx context.Context, request registerRequest, wanted registerImage) registration {
