@@ -4,7 +4,7 @@ import { openArchive } from './archive.ts'
 import { registerImages } from './nodes.ts'
 import type { Recipient } from './receiver.ts'
 import type { WantedImage } from './sources.ts'
-import { type Streamed, streamImages } from './stream.ts'
+import { type ImageStream, type Streamed, streamImages } from './stream.ts'
 
 /** How {@link deliverImages} goes about it. */
 export interface DeliverOptions {
@@ -32,7 +32,7 @@ export async function deliverImages(
   const stream = async (batch: Recipient[]): Promise<Streamed['shared']> => {
     if (batch.length === 0) return new Map()
     const { sent, failures, shared } = await streamImages(engine, {
-      ...(await sourceOf(engine, batch, signal)),
+      ...sourceOf(engine, batch, signal),
       recipients: batch,
       signal,
       onProgress: (bytes) => {
@@ -87,17 +87,22 @@ function batches(recipients: readonly Recipient[]): Recipient[][] {
   )
 }
 
-async function sourceOf(engine: Engine, batch: readonly Recipient[], signal: AbortSignal | undefined) {
+function sourceOf(
+  engine: Engine,
+  batch: readonly Recipient[],
+  signal: AbortSignal | undefined,
+): Pick<ImageStream, 'name' | 'open' | 'platform'> {
   const images = [...new Set(batch.flatMap(({ images }) => images))]
   const [first] = images
   const platform = first?.platform ?? ''
   if (first?.from.kind === 'archive') {
-    return { name: first.from.file, source: openArchive(first.from.file), platform }
+    const { file } = first.from
+    return { name: file, open: async () => openArchive(file), platform }
   }
   const references = images.flatMap(({ from }) => (from.kind === 'engine' ? [from.reference] : []))
   return {
     name: engine.describe(),
-    source: await saveImages(engine, references, { platform, signal }),
+    open: () => saveImages(engine, references, { platform, signal }),
     platform,
   }
 }

@@ -20,7 +20,8 @@ import type { WantedImage } from './sources.ts'
 export interface ImageStream {
   /** For messages: the archive's path, or the engine. */
   name: string
-  source: Readable
+  /** Begins the stream; imports start meanwhile, as Docker writes a whole image to its disk before it sends the first byte. */
+  open: () => Promise<Readable>
   platform: string
   recipients: Recipient[]
   signal?: AbortSignal | undefined
@@ -40,6 +41,7 @@ export interface Streamed {
 
 /** Last entry of a stream for `mayfly-node images-import`; `internal/images/import.go` has the other end. */
 const planEntry = 'mayfly.json'
+
 /**
  * Fans one stream of images out to all nodes that lack some of it, at the pace of the slowest, and leaves out what a
  * node has. Nothing is buffered beyond what the streams themselves hold. A node that fails, or takes nothing for 60 s,
@@ -49,9 +51,12 @@ const planEntry = 'mayfly.json'
  */
 export async function streamImages(
   engine: Engine,
-  { name, source, platform, recipients, signal, onProgress }: ImageStream,
+  { name, open, platform, recipients, signal, onProgress }: ImageStream,
 ): Promise<Streamed> {
   const failures = new Map<string, MayflyError>()
+  const opening = open()
+  // Told below, once the nodes can be cut off.
+  opening.catch(() => undefined)
   const started = await Promise.all(
     recipients.map((recipient) =>
       receive(engine, recipient, platform).catch((thrown: unknown) => {
@@ -67,7 +72,7 @@ export async function streamImages(
   }
   signal?.addEventListener('abort', onAbort)
   try {
-    const contents = await readArchive(source, name, async (entry) => {
+    const contents = await readArchive(await opening, name, async (entry) => {
       if (alive().length === 0) throw new NobodyLeft()
       const takers = alive().filter((receiver) => wants(receiver, entry))
       if (takers.length === 0) return
