@@ -106,12 +106,13 @@ function drawMarkText(text: string, at: number, next: number | undefined, y: num
     : `<text x="${at + 6}" y="${y + 14}" font-size="10">${text}</text>`
 }
 
-/** About ten round times. */
-function ticks(end: number): number[] {
+/** About ten round times up to `end`, in milliseconds. */
+export function ticks(end: number): number[] {
   const step = [100, 250, 500, 1000, 2000, 5000, 10_000].find((ms) => end / ms <= 14) ?? 20_000
   return Array.from({ length: Math.floor(end / step) + 1 }, (_, at) => at * step)
 }
 
-function escapeXml(text: string): string {
+/** Text as it may stand in SVG. */
+export function escapeXml(text: string): string {
   return text.replaceAll('&', '&amp;').replaceAll('<', '&lt;')
 }
