@@ -22,7 +22,10 @@ export interface ContainerSpec {
   healthCheck?: false
   labels?: Record<string, string>
   /** What it may do beyond a plain container; see `probePrivilege`. */
-  privilege?: Pick<Privilege, 'capAdd' | 'capDrop' | 'securityOpt' | 'deviceCgroupRules' | 'unmasked'>
+  privilege?: Pick<
+    Privilege,
+    'privileged' | 'capAdd' | 'capDrop' | 'securityOpt' | 'deviceCgroupRules' | 'unmasked'
+  >
   /** A cgroup namespace of its own, as a node needs. Default: the engine's choice. */
   privateCgroupNamespace?: boolean
   /** Container path → mount options of a tmpfs (`''` for the defaults, which include noexec). */
@@ -327,17 +330,21 @@ async function unchanged(request: Promise<unknown>): Promise<void> {
   }
 }
 
+/** What stands in a network's place and is none; Podman refuses to have a container attached to it. */
+const networkModes: ReadonlySet<string> = new Set(['none', 'host'])
+
 function createOptions(engine: Engine, spec: ContainerSpec): Docker.ContainerCreateOptions {
   const { privilege, network } = spec
   const hostConfig = {
     Init: spec.init ?? false,
     ...(network && { NetworkMode: network }),
     ...(privilege && {
+      Privileged: privilege.privileged ?? false,
       CapAdd: privilege.capAdd,
       CapDrop: privilege.capDrop,
       SecurityOpt: privilege.securityOpt,
       DeviceCgroupRules: privilege.deviceCgroupRules,
-      // What the client's `systempaths=unconfined` stands for; Podman's word for it is a security option.
+      // What the client's `systempaths=unconfined` stands for.
       ...(privilege.unmasked && engine.kind === 'docker' && { MaskedPaths: [], ReadonlyPaths: [] }),
     }),
     ...(spec.privateCgroupNamespace && { CgroupnsMode: 'private' }),
@@ -372,9 +379,8 @@ function createOptions(engine: Engine, spec: ContainerSpec): Docker.ContainerCre
     ...(spec.ports && {
       ExposedPorts: Object.fromEntries(spec.ports.map((port) => [portKey(port), {}])),
     }),
-    ...(network && {
-      NetworkingConfig: { EndpointsConfig: { [network]: endpoint(spec) } },
-    }),
+    ...(network &&
+      !networkModes.has(network) && { NetworkingConfig: { EndpointsConfig: { [network]: endpoint(spec) } } }),
     HostConfig: hostConfig as Docker.HostConfig,
   }
 }

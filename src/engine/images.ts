@@ -26,7 +26,15 @@ export async function listImageNames(engine: Engine, { signal }: Abortable = {})
     engine.docker.listImages({ abortSignal } as object),
   )
   // Podman and older engines say null, or <none>:<none>, for an image without a name.
-  return images.flatMap(({ RepoTags }) => RepoTags ?? []).filter((name) => !name.startsWith('<none>'))
+  return images
+    .flatMap(({ RepoTags }) => RepoTags ?? [])
+    .filter((name) => !name.startsWith('<none>'))
+    .map((name) => nameAsGiven(engine, name))
+}
+
+/** An image's name as it was given: Podman puts `localhost/` before one without a registry, and finds it without. */
+export function nameAsGiven({ kind }: Pick<Engine, 'kind'>, name: string): string {
+  return kind === 'podman' ? name.replace(/^localhost\//, '') : name
 }
 
 /** Gives an image one more name. `reference` without a tag means `latest`. */

@@ -1,6 +1,6 @@
 import { stat } from 'node:fs/promises'
 import { resolve } from 'node:path'
-import { type Engine, engineStatus, inspectImage, listImageNames } from '../engine/index.ts'
+import { type Engine, engineStatus, inspectImage, listImageNames, nameAsGiven } from '../engine/index.ts'
 import { MayflyError, messageOf } from '../errors.ts'
 import {
   type ArchivedImage,
@@ -195,10 +195,11 @@ async function fromEngine(
   const { Variant, Descriptor } = inspected as { Variant?: string; Descriptor?: { digest?: string } }
   const own = platformText({ os: Os, architecture: Architecture, ...(Variant && { variant: Variant }) })
   if (!runsOn(own, platform)) throw wrongPlatform(reference, own, platform)
-  const byId = isImageId(reference, Id) && !(RepoTags ?? []).some((name) => name.startsWith(`${reference}:`))
+  const ownNames = (RepoTags ?? []).map((name) => nameAsGiven(engine, name))
+  const byId = isImageId(reference, Id) && !ownNames.some((name) => name.startsWith(`${reference}:`))
   return {
     label: reference,
-    names: (byId ? (RepoTags ?? []) : [reference]).map(nodeReference),
+    names: (byId ? ownNames : [reference]).map(nodeReference),
     ids: [...new Set([Id, ...(Descriptor?.digest ? [Descriptor.digest] : [])])],
     diffIDs: RootFS?.Layers ?? [],
     platform: own,
