@@ -200,6 +200,9 @@ func mounted(err error, path string) error {
 // cgroup v2: a cgroup with processes cannot hand controllers down.
 func RunKubeletCgroup(context.Context, []string) error {
 	if cgroupV2() {
+		if err := leaveRootCgroup(cgroupRoot); err != nil {
+			return err
+		}
 		return createUnifiedCgroup("kubelet")
 	}
 	hierarchies, err := os.ReadDir(cgroupRoot)
@@ -232,6 +235,23 @@ func inheritCPUSet(dir string) {
 			}
 		}
 	}
+}
+
+// leaveRootCgroup moves what runs in the node's root cgroup to systemd's own.
+// systemd emptied it, but for whoever came through the engine before that: the
+// engine starts commands in the root cgroup as long as it hands nothing down.
+func leaveRootCgroup(root string) error {
+	processes, err := os.ReadFile(filepath.Join(root, "cgroup.procs"))
+	if err != nil {
+		return err
+	}
+	for _, id := range strings.Fields(string(processes)) {
+		err := os.WriteFile(filepath.Join(root, "init.scope", "cgroup.procs"), []byte(id), 0o644)
+		if err != nil && !errors.Is(err, unix.ESRCH) {
+			log.Printf("process %s stays in the root cgroup: %v", id, err)
+		}
+	}
+	return nil
 }
 
 func createUnifiedCgroup(names ...string) error {
