@@ -88,7 +88,7 @@ async function bake(
       familiesOf(single),
       labels,
     )
-    const plan = planCluster(single, subnets)
+    const plan = planCluster(single, subnets, engine)
     const [planned] = plan.nodes
     if (!planned) throw new Error('a plan without a node')
     const container = nodeContainer(plan, planned, { engine, privilege, labels, network: network.name })

@@ -2,7 +2,7 @@ import { type Engine, inspectContainer, publishedPort, readFile } from '../engin
 import { connectKube, type Kube } from '../kube/index.ts'
 import { adminKubeconfig, type ClusterAuthorities } from '../pki/index.ts'
 import { loadBalancerName } from './entry.ts'
-import { apiServerPort, type ClusterPlan, controlPlanes } from './plan.ts'
+import { apiServerPort, type ClusterPlan, controlPlanes, publishedAddress } from './plan.ts'
 
 /** Connects to a cluster of these authorities through the port of the host that leads to its API server. */
 export async function connectAsAdmin(
@@ -13,7 +13,7 @@ export async function connectAsAdmin(
   const [first] = controlPlanes(plan.nodes)
   const entry = plan.loadBalancer ? loadBalancerName(plan) : (first?.spec.name ?? '')
   const port = publishedPort(await inspectContainer(engine, entry), apiServerPort)
-  const server = `https://${hostAddress(plan)}:${port}`
+  const server = `https://${addressOf(plan)}:${port}`
   const kubeconfig = await adminKubeconfig(authorities, { name: plan.spec.name, server })
   const { controlPlaneOnly } = plan.spec
   return { kubeconfig, kube: connectKube(kubeconfig, { controlPlaneOnly }) }
@@ -27,14 +27,9 @@ export async function connectThroughNode(
 ): Promise<Kube> {
   const admin = String(await readFile(engine, container, '/etc/kubernetes/super-admin.conf'))
   const port = publishedPort(await inspectContainer(engine, container), apiServerPort)
-  return connectKube(admin.replace(/server: .*/, `server: https://${hostAddress(plan)}:${port}`))
+  return connectKube(admin.replace(/server: .*/, `server: https://${addressOf(plan)}:${port}`))
 }
 
-/** Where this process reaches ports that the engine publishes. */
-function hostAddress({ spec }: ClusterPlan): string {
-  const { apiServerAddress } = spec.networking
-  if (apiServerAddress === '0.0.0.0') return '127.0.0.1'
-  return apiServerAddress.includes(':')
-    ? `[${apiServerAddress === '::' ? '::1' : apiServerAddress}]`
-    : apiServerAddress
+function addressOf({ spec, engineHost }: ClusterPlan): string {
+  return publishedAddress(spec.networking.apiServerAddress, engineHost)
 }

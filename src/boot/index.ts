@@ -35,6 +35,7 @@ export {
   controlPlaneEndpoint,
   controlPlaneNames,
   type PlannedNode,
+  publishedAddress,
 } from './plan.ts'
 export type { BaseSnapshot } from './restore.ts'
 export { waitUntilUsable } from './resume.ts'
@@ -79,7 +80,7 @@ export async function bootCluster(spec: ClusterSpec, options: BootOptions): Prom
   )
   const snapshot = base ?? (await baseSnapshot(spec, image, options))
   assertWanted(signal)
-  const plan = planCluster(spec, subnets)
+  const plan = planCluster(spec, subnets, engine)
   const { labels } = options
   const surroundings: NodeSurroundings = {
     engine,

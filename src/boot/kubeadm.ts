@@ -21,7 +21,7 @@ export interface KubeadmTarget {
 export function kubeadmConfig(plan: ClusterPlan, node: PlannedNode, target: KubeadmTarget): string {
   const documents = [
     withoutPreflight(patch(initConfiguration(plan, node), plan.spec, node.spec)),
-    withOwnNames(patch(clusterConfiguration(plan, target), plan.spec, node.spec)),
+    withOwnNames(plan, patch(clusterConfiguration(plan, target), plan.spec, node.spec)),
     // kubeadm would give it to every node: what is for one node is added to that node's own copy.
     patch(kubeletConfiguration(plan, target), plan.spec),
     patch(proxyConfiguration(plan), plan.spec, node.spec),
@@ -54,9 +54,10 @@ function withoutPreflight(document: Document): Document {
 const ownNames = ['localhost', '127.0.0.1', '::1']
 
 /** A patch that adds names replaces the whole list, by RFC 7386, and would lock this process out. */
-function withOwnNames(document: Document): Document {
+function withOwnNames({ engineHost }: ClusterPlan, document: Document): Document {
   const apiServer = (document['apiServer'] ?? {}) as { certSANs?: string[] }
-  const certSANs = [...new Set([...ownNames, ...(apiServer.certSANs ?? [])])]
+  const remote = engineHost === undefined ? [] : [engineHost]
+  const certSANs = [...new Set([...ownNames, ...remote, ...(apiServer.certSANs ?? [])])]
   return { ...document, apiServer: { ...apiServer, certSANs } }
 }
 

@@ -1,5 +1,6 @@
 import { isIPv6 } from 'node:net'
 import type { ClusterSpec, NodeSpec } from '../config/index.ts'
+import type { Engine } from '../engine/index.ts'
 import { firstAddresses, subnetsOf } from './addresses.ts'
 
 /** Resolves to the control plane inside every node; one name for all clusters, so that a snapshot can name it. */
@@ -29,6 +30,8 @@ export interface ClusterPlan {
   apiServiceAddresses: string[]
   /** The cluster's DNS Service. */
   dnsAddress: string
+  /** The engine's machine where it is another one than this process's; see `Engine.remoteHost`. */
+  engineHost?: string
 }
 
 /** Subnets of the cluster's container network, one a family. */
@@ -38,7 +41,11 @@ export interface NodeSubnets {
 }
 
 /** Decides names and addresses. Pure: equal arguments give equal plans. */
-export function planCluster(spec: ClusterSpec, subnets: NodeSubnets): ClusterPlan {
+export function planCluster(
+  spec: ClusterSpec,
+  subnets: NodeSubnets,
+  engine: Pick<Engine, 'remoteHost'> = {},
+): ClusterPlan {
   const { networking } = spec
   const families = familiesOf(spec)
   // The first address is the bridge's, the second the load balancer's.
@@ -58,6 +65,7 @@ export function planCluster(spec: ClusterSpec, subnets: NodeSubnets): ClusterPla
     loadBalancer: controlPlanes(nodes).length > 1 ? pools.map((pool) => required(pool[1])) : undefined,
     apiServiceAddresses: serviceAddresses.map((pool) => required(pool[0])),
     dnsAddress: required(serviceAddresses[0]?.[9]),
+    ...(engine.remoteHost !== undefined && { engineHost: engine.remoteHost }),
   }
 }
 
@@ -88,6 +96,16 @@ export function controlPlaneAddress(plan: ClusterPlan, node: PlannedNode): strin
 /** The name or address of the control plane for whoever is in the cluster's network. */
 export function controlPlaneEndpoint(plan: ClusterPlan): string {
   return (plan.loadBalancer ?? controlPlanes(plan.nodes)[0]?.addresses ?? [''])[0] ?? ''
+}
+
+/**
+ * Where this process reaches a port of the engine's host, as it stands before the port.
+ *
+ * @param listening The address that the port is published on
+ */
+export function publishedAddress(listening: string, engineHost: string | undefined): string {
+  if (listening === '0.0.0.0' || listening === '') return bracketed(engineHost ?? '127.0.0.1')
+  return bracketed(listening === '::' ? (engineHost ?? '::1') : listening)
 }
 
 /** An address as it stands before a port. */

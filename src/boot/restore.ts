@@ -78,6 +78,8 @@ async function identityFiles(
   const { apiServerAddress } = plan.spec.networking
   const { certSans, dnsDomain } = certificateSettings(plan)
   const addressesOfHost = specificAddress(apiServerAddress)
+  const { engineHost } = plan
+  if (engineHost !== undefined) addressesOfHost.push(engineHost)
   const extraSans = [controlPlaneHost, ...(plan.loadBalancer ?? []), ...addressesOfHost, ...certSans]
   return controlPlaneFiles(
     authorities,

@@ -1,5 +1,11 @@
 import { parse } from 'yaml'
-import { type BaseSnapshot, type ClusterPlan, controlPlaneNames, loadBalancerName } from '../boot/index.ts'
+import {
+  type BaseSnapshot,
+  type ClusterPlan,
+  controlPlaneNames,
+  loadBalancerName,
+  publishedAddress,
+} from '../boot/index.ts'
 import { type Engine, inspectContainer, listContainers, putFiles, readFile } from '../engine/index.ts'
 import { MayflyError } from '../errors.ts'
 import { type ClusterAuthorities, kubeconfig, readAuthorities } from '../pki/index.ts'
@@ -55,7 +61,7 @@ export async function readKubeconfig(engine: Engine, plan: ClusterPlan): Promise
     name: title,
     user: title,
     context: title,
-    server: `https://${reachable(HostIp)}:${HostPort}`,
+    server: `https://${publishedAddress(HostIp, engine.remoteHost)}:${HostPort}`,
     caPem: fromBase64(clusters[0].cluster['certificate-authority-data']),
     clientCertPem: fromBase64(users[0].user['client-certificate-data']),
     clientKeyPem: fromBase64(users[0].user['client-key-data']),
@@ -97,12 +103,6 @@ async function readPem(engine: Engine, node: string, path: string): Promise<stri
   const content = await readFile(engine, node, path)
   if (!content) throw new MayflyError('CLUSTER_UNFIT', `Node ${node} has no ${path}`)
   return String(content)
-}
-
-/** An address that a server listens on, as its clients on the same host write it. */
-function reachable(address: string): string {
-  const specific = address === '0.0.0.0' || address === '' ? '127.0.0.1' : address === '::' ? '::1' : address
-  return specific.includes(':') ? `[${specific}]` : specific
 }
 
 function fromBase64(text: string): string {

@@ -79,11 +79,13 @@ export async function connectTo(
   if (!version.ApiVersion || !info.DockerRootDir) throw new Error('what answers there is no container engine')
   const kind = version.Components?.some(({ Name }) => Name === 'Podman Engine') ? 'podman' : 'docker'
   const securityOptions = info.SecurityOptions ?? []
+  const remoteHost = remoteHostOf(place.address)
   return {
     kind,
     version: version.Version,
     apiVersion: version.ApiVersion,
-    id: info.ID ?? `${info.Name}:${info.DockerRootDir}`,
+    // Podman makes up another id for each answer.
+    id: kind === 'docker' && info.ID ? info.ID : `${info.Name}:${info.DockerRootDir}`,
     hostName: info.Name,
     kernel: info.KernelVersion,
     arch: version.Arch,
@@ -95,6 +97,7 @@ export async function connectTo(
     securityOptions,
     local:
       place.address.startsWith('unix://') && info.Name === hostname() && info.KernelVersion === release(),
+    ...(remoteHost !== undefined && { remoteHost }),
     memoryBytes: info.MemTotal,
     cpus: info.NCPU,
     place,
@@ -127,6 +130,14 @@ interface EngineInfo {
   SecurityOptions?: string[]
   MemTotal: number
   NCPU: number
+}
+
+/** The machine of an engine's address; `undefined` for this one. */
+export function remoteHostOf(address: string): string | undefined {
+  const { protocol, hostname: host } = new URL(address)
+  if (protocol === 'unix:' || protocol === 'npipe:') return undefined
+  const name = host.replace(/^\[(.*)\]$/, '$1')
+  return /^(localhost|127\.[\d.]+|::1)$/.test(name) ? undefined : name
 }
 
 function clientOptions({ address, tls }: EnginePlace): Docker.DockerOptions {

@@ -26,6 +26,8 @@ export interface Engine {
   securityOptions: string[]
   /** The containers run on this very machine and kernel, so /proc/sys and the engine's folders can be looked at. */
   local: boolean
+  /** The name or address of the engine's machine where it is reached over a network; its published ports are there. */
+  remoteHost?: string
   /** Memory of the engine's host, bytes. */
   memoryBytes: number
   cpus: number

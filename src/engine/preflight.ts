@@ -151,6 +151,15 @@ export function judgeHost(facts: HostFacts, nodes: PreflightPlan['nodes']): Find
       `Rootless ${engineName} can't limit containers on cgroup v1: boot the host with cgroup v2 (systemd.unified_cgroup_hierarchy=1), or use a rootful engine.`,
     )
   }
+  if (facts.rootless && facts.cgroupVersion === 2) {
+    const cure =
+      facts.kind === 'podman'
+        ? '`sudo systemctl start podman.socket` and DOCKER_HOST=unix:///run/podman/podman.sock'
+        : 'DOCKER_HOST=unix:///var/run/docker.sock'
+    errors.push(
+      `Rootless ${engineName} can't run nodes: they make device nodes, which no user namespace allows. Use a rootful engine (${cure}).`,
+    )
+  }
   const undelegated = Object.entries(facts.controllers).flatMap(([name, usable]) => (usable ? [] : [name]))
   if (undelegated.length > 0 && !(facts.rootless && facts.cgroupVersion === 1)) {
     const cure = facts.rootless

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { controlPlaneAddress, familiesOf, planCluster } from '../../src/boot/plan.ts'
+import { controlPlaneAddress, familiesOf, planCluster, publishedAddress } from '../../src/boot/plan.ts'
 import { type ClusterOptions, resolveClusterSpec } from '../../src/config/index.ts'
 
 const subnets = { ipv4: '172.28.9.0/24', ipv6: 'fd11:2:3:4::/64' }
@@ -48,4 +48,13 @@ test('the primary family comes first in everything', async () => {
   })
   expect(plan.apiServiceAddresses).toEqual(['fd00:10:96::1', '10.96.0.1'])
   expect(plan.dnsAddress).toBe('fd00:10:96::a')
+})
+
+test('what the engine publishes is on its own machine', async () => {
+  expect(publishedAddress('127.0.0.1', undefined)).toBe('127.0.0.1')
+  expect(publishedAddress('0.0.0.0', undefined)).toBe('127.0.0.1')
+  expect(publishedAddress('::', undefined)).toBe('[::1]')
+  expect(publishedAddress('0.0.0.0', 'docker')).toBe('docker')
+  expect(publishedAddress('::', 'fd00::1')).toBe('[fd00::1]')
+  expect(publishedAddress('10.0.0.5', 'docker')).toBe('10.0.0.5')
 })

@@ -4,7 +4,7 @@ import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import { firstThatAnswers } from '../../src/engine/connect.ts'
+import { firstThatAnswers, remoteHostOf } from '../../src/engine/connect.ts'
 import { connectEngine } from '../../src/engine/index.ts'
 import { enginePlaces } from '../../src/engine/places.ts'
 
@@ -147,4 +147,16 @@ describe('when no engine answers', () => {
           unix://~/run/podman/podman.sock (rootless Podman): no such file"
     `)
   })
+})
+
+test.for([
+  ['unix:///var/run/docker.sock', undefined],
+  ['tcp://127.0.0.1:2375', undefined],
+  ['tcp://localhost:2375', undefined],
+  ['tcp://[::1]:2375', undefined],
+  ['tcp://docker:2376', 'docker'],
+  ['https://[fd00::1]:2376', 'fd00::1'],
+  ['ssh://me@build.example', 'build.example'],
+] as const)('the engine at %s publishes ports on %s', ([address, host]) => {
+  expect(remoteHostOf(address)).toBe(host)
 })

@@ -70,10 +70,16 @@ test('disk space is worth a warning before it is an error', () => {
   expect(judged({ freeDiskBytes: 5 * gibibyte })).toEqual([])
 })
 
-test('rootless engines need cgroup v2 with delegated controllers', () => {
+test('rootless engines are refused, with everything that is missing', () => {
+  expect(judged({ rootless: true, kind: 'podman', version: '5.4.2' })).toMatchInlineSnapshot(`
+    [
+      "error: Rootless Podman can't run nodes: they make device nodes, which no user namespace allows. Use a rootful engine (\`sudo systemctl start podman.socket\` and DOCKER_HOST=unix:///run/podman/podman.sock).",
+    ]
+  `)
   const controllers = { memory: true, pids: true, cpu: false }
   expect(judged({ rootless: true, controllers })).toMatchInlineSnapshot(`
     [
+      "error: Rootless Docker can't run nodes: they make device nodes, which no user namespace allows. Use a rootful engine (DOCKER_HOST=unix:///var/run/docker.sock).",
       "error: The engine can't use cgroup controllers that the kubelet needs (cpu): delegate them to your user with "Delegate=cpu cpuset io memory pids" in a drop-in of user@.service.",
     ]
   `)
