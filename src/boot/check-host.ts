@@ -7,13 +7,12 @@ import type { BootOptions } from './boot-options.ts'
  * Refuses a host that can't carry the cluster, and notes what may go wrong on it.
  *
  * @returns The rights that nodes can have
- * @throws MayflyError `HOST_UNFIT` with everything that is missing, `CONFIG_INVALID` when its API server could not be reached
+ * @throws MayflyError `HOST_UNFIT` with everything that is missing
  */
 export async function checkHost(
   spec: ClusterSpec,
   { engine, progress, signal, labels }: BootOptions,
 ): Promise<Privilege> {
-  assertReachable(spec, engine)
   const [{ image = '' } = {}] = spec.nodes
   const { findings, privilege } = await preflight(
     engine,
@@ -25,8 +24,13 @@ export async function checkHost(
   return privilege
 }
 
-/** An engine of another machine publishes ports there. */
-function assertReachable(
+/**
+ * Refuses an address for the API server at which this process could not reach it: an engine of another machine publishes
+ * ports there.
+ *
+ * @throws MayflyError `CONFIG_INVALID`
+ */
+export function assertReachable(
   { networking: { apiServerAddress } }: ClusterSpec,
   { remoteHost, describe }: Pick<Engine, 'remoteHost' | 'describe'>,
 ): void {

@@ -9,7 +9,7 @@ import { waitError } from '../wait.ts'
 import { baseSnapshot } from './bake.ts'
 import { beside } from './beside.ts'
 import type { BootOptions } from './boot-options.ts'
-import { checkHost } from './check-host.ts'
+import { assertReachable, checkHost } from './check-host.ts'
 import { withComplaints } from './complaints.ts'
 import { connectAsAdmin } from './connect.ts'
 import type { NodeSurroundings } from './containers.ts'
@@ -66,6 +66,7 @@ export interface BootedCluster {
  */
 export async function bootCluster(spec: ClusterSpec, options: BootOptions): Promise<BootedCluster> {
   const { engine, progress, signal } = options
+  assertReachable(spec, engine)
   const image = await nodeImageFacts(engine, spec)
   const base = options.base && given(options.base, image)
   // A control plane alone needs nothing of the host that other containers do not have.

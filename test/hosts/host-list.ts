@@ -6,8 +6,6 @@ export interface Host {
   etc?: Record<string, string>
   kernelOptions?: string[]
   env?: Record<string, string>
-  /** The suite is cut off after so many milliseconds; default 25 minutes. */
-  limitMs?: number
 }
 
 const withoutDocker = ['docker.service', 'docker.socket', 'containerd.service'].map(

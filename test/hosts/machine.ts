@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process'
+import { access, constants, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { run } from '../../src/node-image/toolchain.ts'
@@ -20,8 +21,8 @@ const memoryMiB = 6144
 const processors = 2
 
 /**
- * Switches a guest on and shows its console until it is off again. There is no hardware virtualisation: every instruction is
- * translated.
+ * Switches a guest on and tells what its console shows, until it is off again. Without hardware virtualisation every
+ * instruction is translated, and it is some fifteen times slower than the machine around it.
  *
  * @param limitMs It is cut off after so long
  * @param onLine Gets each line of the console
@@ -48,8 +49,8 @@ export async function runMachine(
     [
       ...['-n', '5', program ?? '', ...args, '-nodefaults', '-no-user-config', '-display', 'none'],
       ...['-L', join(share, 'qemu'), '-L', join(share, 'seabios'), '-no-reboot', '-machine', 'q35'],
-      // Five levels of page tables cost an emulated machine much and give it nothing.
-      ...['-accel', 'tcg,thread=multi,tb-size=1024', '-cpu', 'max,la57=off', '-smp', `${processors}`],
+      ...(await processor()),
+      ...['-smp', `${processors}`],
       ...['-m', `${memoryMiB}`, '-serial', 'stdio', '-device', 'virtio-rng-pci', '-nic', 'none'],
       ...disks.flatMap(({ file, format, readOnly = false }) => [
         '-drive',
@@ -68,11 +69,30 @@ export async function runMachine(
   const cut = () => qemu.kill('SIGKILL')
   const timer = setTimeout(cut, limitMs)
   process.once('exit', cut)
-  for await (const line of createInterface({ input: qemu.stdout })) onLine(line)
+  for await (const line of createInterface({ input: qemu.stdout })) onLine(plain(line))
   clearTimeout(timer)
   process.off('exit', cut)
   if (qemu.exitCode === null && qemu.signalCode === null) await new Promise((end) => qemu.once('close', end))
   return qemu.exitCode === 0
+}
+
+/** The processor as the host has it where the host can lend it, else an emulated one. */
+async function processor(): Promise<string[]> {
+  const isLent =
+    /^flags\s*:.* (vmx|svm) /m.test(await readFile('/proc/cpuinfo', 'utf8')) &&
+    (await access('/dev/kvm', constants.R_OK | constants.W_OK).then(
+      () => true,
+      () => false,
+    ))
+  if (isLent) return ['-accel', 'kvm', '-cpu', 'host']
+  // Five levels of page tables cost an emulated machine much and give it nothing.
+  return ['-accel', 'tcg,thread=multi,tb-size=1024', '-cpu', 'max,la57=off']
+}
+
+/** A line without what moves a terminal's cursor. */
+function plain(line: string): string {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: escape sequences begin with one
+  return line.replace(/\x1b\[[0-9;?!]*[ -/]*[@-~]/g, '').replace(/[\r\x1b]/g, '')
 }
 
 /** Makes a disk that starts as another one and keeps only what is written to it. */

@@ -10,8 +10,13 @@ import { fileSystem, installedPackage, payloadDisk } from './payload.ts'
 import { emulatorRoot, guestRoot } from './recipe.ts'
 
 const minute = 60_000
+/** How long one guest may run; `MAYFLY_HOSTS_MINUTES` for machines that are busy otherwise. */
+const limitMs = Number(process.env['MAYFLY_HOSTS_MINUTES'] ?? 30) * minute
 const diskSize = '16G'
 const nodeImage = process.env['MAYFLY_NODE_IMAGE'] ?? 'mayfly/node:v1.37.2'
+
+// A guest ends with this process, also when that is told to.
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => process.exit(1))
 
 const wanted = process.argv.slice(2)
 const names = wanted.length > 0 ? wanted : Object.keys(hosts)
@@ -64,9 +69,9 @@ async function tryHost(name: string, host: Host): Promise<string> {
         ],
       },
       {
-        limitMs: host.limitMs ?? 25 * minute,
+        limitMs,
         onLine: (line) => {
-          verdict = /^VERDICT (.+?)\r?$/.exec(line)?.[1] ?? verdict
+          verdict = /^VERDICT (.+)$/.exec(line)?.[1] ?? verdict
           console.log(`  ${name} | ${line}`)
         },
       },

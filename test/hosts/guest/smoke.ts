@@ -30,9 +30,9 @@ console.log(readFileSync('/proc/self/status', 'utf8').match(/CapBnd.*/)?.[0])
 makeImage('smoke:1', 'one')
 makeImage('smoke:2', 'two')
 
-await check('a node starts as kind starts it, with --privileged', privilegedNode)
 await life('one node', ['control-plane'])
 await life('two nodes', ['control-plane', 'worker'])
+await check('a node starts as kind starts it, with --privileged', privilegedNode)
 await check('nothing is left', async () => {
   const left = [
     run(client, 'ps', '-aq', '--filter', 'label=io.mayfly.cluster'),
