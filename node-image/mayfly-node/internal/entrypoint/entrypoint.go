@@ -35,6 +35,7 @@ var steps = []step{
 	{"carry a changed address over", followAddress},
 	{"prepare the cluster's network", prepareNetwork},
 	{"restore the control plane's state", RestoreState}, // needs this node's address
+	{"hold connections to the API server", closeGate},
 }
 
 // Run does every duty in order and then becomes the command in args, which is

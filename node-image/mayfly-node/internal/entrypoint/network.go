@@ -5,14 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"log"
 	"net"
 	"net/netip"
 	"os/exec"
 	"strings"
 
 	"github.com/vishvananda/netlink"
-	"mayfly.io/node-image/mayfly-node/internal/apigate"
 	"mayfly.io/node-image/mayfly-node/internal/network"
 )
 
@@ -44,17 +42,7 @@ func prepareNetwork(ctx context.Context) error {
 			return fmt.Errorf("route to %s: %w", r.To, err)
 		}
 	}
-	if err := leadToAPIServer(ctx, wanted.APIService); err != nil {
-		return err
-	}
-	endpoint, err := netip.ParseAddrPort(wanted.APIService.Endpoint)
-	if err != nil {
-		return err
-	}
-	if err := apigate.Close(ctx, endpoint); err != nil {
-		log.Printf("the kubelet will not be waited for: %v", err) // kernels may lack the queue
-	}
-	return nil
+	return leadToAPIServer(ctx, wanted.APIService)
 }
 
 func addRoute(r route) error {
