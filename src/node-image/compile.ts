@@ -1,8 +1,9 @@
 import { existsSync } from 'node:fs'
-import { copyFile, mkdir, readFile, symlink, writeFile } from 'node:fs/promises'
+import { copyFile, mkdir, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { MayflyError } from '../errors.ts'
 import { type Announce, type Built, cached, hashFolder, treeState } from './cache.ts'
+import { shortenedWaits, shortenWaits } from './kubernetes-waits.ts'
 import { type Architecture, type GoComponent, kubernetesComponents, kubernetesVersions } from './recipe.ts'
 import { crossCompiler, pkgConfigPath, run } from './toolchain.ts'
 
@@ -153,13 +154,17 @@ export async function compileKubernetes(
   const pinned = source.kind === 'modules' ? modulesOf(source.version) : 'go.mod'
   const sums = pinned.replace(/mod$/, 'sum')
   const ours = await hashFolder(dir, (name) => name.endsWith('.go') || name === pinned || name === sums)
-  const inputs = [source, flags, context.arch, context.goVersion, ours]
+  const inputs = [source, flags, context.arch, context.goVersion, ours, shortenedWaits]
   const checkoutState = source.kind === 'checkout' ? await treeState(source.dir) : 0
   const produce = async (draft: string) => {
     const bin = join(draft, 'bin')
     await mkdir(bin)
-    const modFile = await moduleFile(source, dir, draft)
-    await goBuild(dir, [...modFile, ...flags, '-o', join(bin, 'kubernetes'), '.'], context)
+    const scratch = join(draft, 'source')
+    const module = await kubernetesModule(source, context, scratch)
+    const waits = await shortenWaits(module.kubernetes, join(dir, 'added'), join(scratch, 'waits'))
+    const output = ['-o', join(bin, 'kubernetes'), '.']
+    await goBuild(module.dir, [...module.flags, waits, ...flags, ...output], context)
+    await rm(scratch, { recursive: true })
     for (const component of kubernetesComponents) await symlink('kubernetes', join(bin, component))
     const pause = join(await kubernetesFolder(source, context), 'build/pause/linux/pause.c')
     const compiler = crossCompiler(context.arch)
@@ -175,6 +180,38 @@ export async function compileKubernetes(
     ])
   }
   return cached(`kubernetes-${context.arch}`, [inputs, checkoutState], produce, announce)
+}
+
+/** The module that is compiled, in a form in which files of Kubernetes can be overlaid. */
+interface KubernetesModule {
+  dir: string
+  flags: string[]
+  /** Kubernetes' source, by the path by which Go knows it. */
+  kubernetes: string
+}
+
+/** Go overlays nothing in its module cache: the module is built with a link to Kubernetes' folder there instead. */
+async function kubernetesModule(
+  source: KubernetesSource,
+  context: CompileContext,
+  scratch: string,
+): Promise<KubernetesModule> {
+  await mkdir(scratch)
+  const dir = join(context.sources, 'kubernetes')
+  if (source.kind === 'checkout') {
+    return { dir, flags: await moduleFile(source, dir, scratch), kubernetes: source.dir }
+  }
+  const kubernetes = join(scratch, 'kubernetes')
+  await symlink(await kubernetesFolder(source, context), kubernetes)
+  for (const name of await readdir(dir)) {
+    if (name.endsWith('.go')) await copyFile(join(dir, name), join(scratch, name))
+  }
+  const modFile = modulesOf(source.version)
+  await copyFile(join(dir, modFile.replace(/mod$/, 'sum')), join(scratch, 'go.sum'))
+  const requirements = await readFile(join(dir, modFile), 'utf8')
+  // The path is in the program's build information: a relative one is the same on every host.
+  await writeFile(join(scratch, 'go.mod'), `${requirements}\nreplace k8s.io/kubernetes => ./kubernetes\n`)
+  return { dir: scratch, flags: [], kubernetes }
 }
 
 /** Linker flags that tell Kubernetes its version, as the makefiles of its source tree do. */
