@@ -11,8 +11,10 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	_ "k8s.io/client-go/plugin/pkg/client/auth" // kubectl's credential plugins
@@ -51,7 +53,22 @@ func main() {
 		os.Exit(64)
 	}
 	awaitDependency(component, os.Args[1:])
+	giveMemoryBackLater(os.Getenv("MAYFLY_TRIM_AFTER"))
 	run()
+}
+
+// giveMemoryBackLater returns to the system what a component's start has left,
+// which for an API server is more than it keeps, and collects more often from
+// then on. Go by itself gives it back over minutes.
+func giveMemoryBackLater(after string) {
+	delay, err := time.ParseDuration(after)
+	if err != nil {
+		return
+	}
+	time.AfterFunc(delay, func() {
+		debug.SetGCPercent(50)
+		debug.FreeOSMemory()
+	})
 }
 
 func server(newCommand func() *cobra.Command) func() {

@@ -7,6 +7,7 @@ interface StaticPod {
     containers: {
       name: string
       command: string[]
+      env?: { name: string; value: string }[]
       startupProbe?: object
       readinessProbe?: object
       livenessProbe?: object
@@ -42,7 +43,7 @@ export interface RecordedPod {
   /** CRI's PodSandboxConfig. */
   sandbox: object
   /** CRI's ContainerConfig of each container. */
-  containers: { metadata: { name: string }; command: string[] }[]
+  containers: { metadata: { name: string }; command: string[]; envs?: { key: string; value: string }[] }[]
 }
 
 /** A static pod's manifest with placeholders. */
@@ -73,6 +74,7 @@ export function staticPodTemplate(manifest: string, from: Origin, uid?: string):
     if (container.readinessProbe) Object.assign(container.readinessProbe, { periodSeconds: 1 })
     container.command = container.command.map((argument) => templateArgument(argument, from.cluster))
     if (pod.metadata.name === 'etcd') container.command.push(...etcdArguments)
+    else container.env = [...(container.env ?? []), { name: trimVariable.name, value: trimVariable.value }]
   }
   return {
     manifest: onAnyNode(stringify(pod), from),
@@ -96,11 +98,20 @@ export function recordedPodTemplates(
     const containers = pod.containers.map((container) => ({
       ...container,
       command: commands?.get(container.metadata.name) ?? container.command,
+      ...(pod.name !== 'etcd' && {
+        envs: [...(container.envs ?? []), { key: trimVariable.name, value: trimVariable.value }],
+      }),
     }))
     return { ...pod, containers }
   })
   return onAnyNode(JSON.stringify(pods), from)
 }
+
+/**
+ * After this time a component gives back the memory that its start has left. A boot has ended by then; the twin is in
+ * node-image/kubernetes/main.go.
+ */
+export const trimVariable = { name: 'MAYFLY_TRIM_AFTER', value: '7s' } as const
 
 const etcdArguments = [
   '--unsafe-no-fsync=true',

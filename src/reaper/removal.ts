@@ -1,6 +1,7 @@
 import {
   type Abortable,
   type Engine,
+  killContainer,
   type Listed,
   listContainers,
   listNetworks,
@@ -63,12 +64,15 @@ export async function removeBelongings(
   { containers, networks, volumes }: Belongings,
   options: Abortable = {},
 ): Promise<void> {
-  const first = await Promise.allSettled(containers.map(({ id }) => removeContainer(engine, id, options)))
-  const second = await Promise.allSettled([
-    ...networks.map(({ id }) => removeNetwork(engine, id, options)),
-    ...volumes.map(({ id }) => removeFreedVolume(engine, id, options)),
+  // A container that is dead has left its networks: they go while its file system is taken apart.
+  await Promise.allSettled(containers.map(({ id }) => killContainer(engine, id, options)))
+  const removals = Promise.allSettled(containers.map(({ id }) => removeContainer(engine, id, options)))
+  const outcomes = await Promise.all([
+    removals,
+    Promise.allSettled(networks.map(({ id }) => removeNetwork(engine, id, options))),
+    removals.then(() => Promise.allSettled(volumes.map(({ id }) => removeFreedVolume(engine, id, options)))),
   ])
-  const failure = [...first, ...second].find((outcome) => outcome.status === 'rejected')
+  const failure = outcomes.flat().find((outcome) => outcome.status === 'rejected')
   if (failure) throw failure.reason
 }
 

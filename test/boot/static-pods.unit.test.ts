@@ -70,6 +70,11 @@ describe('static pods as the runtime is told of them', () => {
     expect(parse(made.manifest).metadata).toEqual({ name: 'kube-scheduler', uid: 'f00' })
   })
 
+  test('components give back what their start has left, by manifest and by record', () => {
+    const [container] = parse(made.manifest).spec.containers
+    expect(container.env).toEqual([{ name: 'MAYFLY_TRIM_AFTER', value: '7s' }])
+  })
+
   test('they run what their manifests say, on any node', () => {
     const pods = JSON.parse(recordedPodTemplates([recorded], new Map([['kube-scheduler', made]]), from))
     expect(pods).toEqual([
@@ -77,7 +82,11 @@ describe('static pods as the runtime is told of them', () => {
         ...recorded,
         sandbox: { ...recorded.sandbox, metadata: { name: 'kube-scheduler-@NODE_NAME@' } },
         containers: [
-          { ...recorded.containers[0], command: ['kube-scheduler', '--leader-elect=@LEADER_ELECTION@'] },
+          {
+            ...recorded.containers[0],
+            command: ['kube-scheduler', '--leader-elect=@LEADER_ELECTION@'],
+            envs: [{ key: 'MAYFLY_TRIM_AFTER', value: '7s' }],
+          },
         ],
       },
     ])
