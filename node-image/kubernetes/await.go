@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	lookEvery = 20 * time.Millisecond
+	lookEvery = 30 * time.Millisecond
 	// What never comes must not keep its own diagnosis from coming: the component
 	// says better than its absence what it lacks.
 	lookFor = time.Minute

@@ -9,7 +9,7 @@ import { type ClusterPlan, controlPlanes } from './plan.ts'
 export async function waitForApiServer(kube: Kube, limits: WaitLimits): Promise<void> {
   const ready = async (signal: AbortSignal) =>
     (await kube.request('GET', '/readyz', { signal })) === 'ok' || undefined
-  await until('the API server', ready, { ...limits, intervalMs: 20 })
+  await until('the API server', ready, { ...limits, intervalMs: 50 })
 }
 
 /**
