@@ -40,6 +40,33 @@ async function stubbornProcesses(): Promise<string> {
   return found.map(({ stdout }) => stdout).join('')
 }
 
+/** What pods take on the nodes; each must be as before once they are gone. */
+async function inventory(): Promise<Record<string, string>> {
+  const counts = {
+    mounts: 'wc -l < /proc/mounts',
+    'network namespaces': 'ls /run/netns | wc -l',
+    'network interfaces': 'ls /sys/class/net | wc -l',
+    cgroups: "find /sys/fs/cgroup -type d -name 'pod*' | wc -l",
+    shims: 'pgrep -c containerd-shim',
+    'sandbox processes': 'pgrep -xc pause',
+    'folders of volumes': 'ls /var/lib/kubelet/pods | wc -l',
+    'rules for Services': "iptables-save -t nat | grep -c 'KUBE-SVC'",
+  }
+  const script = Object.values(counts).join('; ')
+  const found = await Promise.all(cluster.nodes.map((node) => node.exec(['sh', '-c', script])))
+  const lines = found.map(({ stdout }) => stdout.trim().split('\n'))
+  return Object.fromEntries(
+    Object.keys(counts).map((name, at) => [name, lines.map((line) => line[at]).join()]),
+  )
+}
+
+/** Size of etcd's file. */
+async function etcdMegabytes(): Promise<number> {
+  const { stdout } =
+    (await cluster.nodes[0]?.exec(['stat', '-c', '%s', '/var/lib/etcd/member/snap/db'])) ?? {}
+  return Number(stdout) / 1e6
+}
+
 /** A roll-back whose process on the control plane is killed so long after its start. */
 async function rollbackKilledAfter(delayMs: number): Promise<void> {
   const [controlPlane] = cluster.nodes
@@ -76,7 +103,8 @@ describe('a snapshot', () => {
 
 describe('after a roll-back nothing is left of a suite that', () => {
   test('does what suites do, again and again', async () => {
-    for (const round of [1, 2]) {
+    const before = await inventory()
+    for (const round of [1, 2, 3]) {
       await ordinarySuite(cluster.kube)
       expect(await stubbornProcesses()).not.toBe('')
       const report = await backTo(pristine)
@@ -84,12 +112,15 @@ describe('after a roll-back nothing is left of a suite that', () => {
       expect(report.endedPods).toBeGreaterThanOrEqual(5)
       expect(await stubbornProcesses()).toBe('')
     }
+    // Kubelets take folders and cgroups of pods down a moment after their processes.
+    await expect.poll(inventory, { timeout: 30_000, interval: 500 }).toEqual(before)
     await expectToWork()
   })
 
   test.for(Object.entries(faults))('%s', async ([, fault]) => {
     await fault(cluster)
     await backTo(pristine)
+    expect(await etcdMegabytes()).toBeLessThan(40)
     expect(await volumes()).toEqual([])
     await expectToWork()
   })

@@ -240,6 +240,14 @@ export const faults: Record<string, (cluster: Cluster) => Promise<void>> = {
     await nodes.at(-1)?.exec(['systemctl', 'stop', 'kubelet'])
     await nodes[0]?.pause()
   },
+  async 'fills etcd with 10 000 objects'({ kube }) {
+    await applyAll(kube, [namespace('crowd')], { timeoutMs: 10_000 })
+    await createAll(kube, manyConfigMaps('crowd', 10_000, 10))
+  },
+  async 'fills etcd with 50 MB'({ kube }) {
+    await applyAll(kube, [namespace('crowd')], { timeoutMs: 10_000 })
+    await createAll(kube, manyConfigMaps('crowd', 50, 1_000_000))
+  },
   async 'switches a worker off'({ nodes }) {
     await nodes.at(-1)?.stop({ graceSeconds: 0 })
   },
@@ -249,6 +257,17 @@ export const faults: Record<string, (cluster: Cluster) => Promise<void>> = {
     const [, shim] = /^PPid:\s*(\d+)/m.exec(await readFile(`/proc/${State.Pid}/status`, 'utf8')) ?? []
     process.kill(Number(shim), 'SIGKILL')
   },
+}
+
+/** Creates ConfigMaps as fast as the API server takes them. */
+async function createAll(kube: Kube, objects: readonly KubeObject[]): Promise<void> {
+  const left = [...objects]
+  const create = async () => {
+    for (let body = left.pop(); body; body = left.pop()) {
+      await kube.request('POST', `/api/v1/namespaces/${body.metadata.namespace}/configmaps`, { body })
+    }
+  }
+  await Promise.all(Array.from({ length: 8 }, create))
 }
 
 /** So many ConfigMaps of so many bytes each. */

@@ -102,6 +102,33 @@ test('rollback: every file finds the state after the manifests, whatever the fil
   for (const cluster of new Set(clusters.values())) expect(await containersOf(cluster)).toEqual([])
 })
 
+test('a control plane alone: every file has it as it was, and what needs pods fails at once', async () => {
+  const name = clusterName()
+  const file = (own: string) => `
+    import { expect, test } from 'mayfly/vitest/test'
+    test('namespaces end', async ({ cluster, namespace }) => {
+      expect(cluster.controlPlaneOnly).toBe(true)
+      expect(await cluster.object('configmap/trace', 'default').find()).toBeUndefined()
+      await cluster.apply([{ apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'trace', namespace: 'default' } }])
+      await cluster.apply([{ apiVersion: 'v1', kind: 'Namespace', metadata: { name: '${own}' } }])
+      await cluster.object('namespace/${own}').delete()
+      await cluster.object('namespace/${own}').waitFor('deleted')
+      await expect(namespace.curl('http://anything')).rejects.toMatchObject({ code: 'CONTROL_PLANE_ONLY' })
+    })`
+  const project = await projectOf('Vitest 5', {
+    'vitest.config.ts': config({ name, controlPlaneOnly: true, isolation: 'rollback', maxClusters: 1 }),
+    'one.test.ts': file('one'),
+    'two.test.ts': file('two'),
+  })
+  const { all, exitCode } = await project.run(['run'])
+  expect(exitCode, all).toBe(0)
+  await project.write({
+    'vitest.config.ts': config({ name, controlPlaneOnly: true, images: ['anything'] }),
+  })
+  const refused = await project.run(['run'])
+  expect(refused.all).toContain('Could not load images: this cluster is a control plane only')
+})
+
 test('a file chooses for itself: a cluster of its own beside the shared one', async () => {
   const name = clusterName()
   const own = (file: string) => `/** @mayfly-isolation cluster */${leavesTraces(file)}`
