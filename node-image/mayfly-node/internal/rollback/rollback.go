@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -124,7 +125,7 @@ func Run(ctx context.Context, _ []string) error {
 		return err
 	}
 	if len(end.Pending) == 0 {
-		if err := s.forget(ctx); err != nil {
+		if err := s.forgetLast(ctx, filepath.Dir(request.Dir)); err != nil {
 			return err
 		}
 	}
@@ -142,6 +143,26 @@ func lock(dir string) (unlock func(), err error) {
 		return nil, errors.Join(err, file.Close())
 	}
 	return func() { file.Close() }, nil
+}
+
+// forgetLast forgets what was before the end of the last roll-back, and remembers
+// the end of this one. Of this one some watches may still have to hear.
+func (s store) forgetLast(ctx context.Context, dir string) error {
+	file := filepath.Join(dir, ".revision")
+	now, err := s.revision(ctx)
+	if err != nil {
+		return err
+	}
+	if last, err := os.ReadFile(file); err == nil {
+		revision, err := strconv.ParseInt(string(last), 10, 64)
+		if err != nil {
+			return fmt.Errorf("%s: %w", file, err)
+		}
+		if err := s.forget(ctx, revision); err != nil {
+			return err
+		}
+	}
+	return os.WriteFile(file, []byte(strconv.FormatInt(now, 10)), 0o600)
 }
 
 // writeOnce looks and writes what differs, statuses too.

@@ -63,19 +63,24 @@ func (s store) values(ctx context.Context, keys []string) (map[string]*mvccpb.Ke
 	return found, nil
 }
 
-// forget removes what no key has any more: of a suite's objects every version
-// that there was. etcd keeps them until an API server has it forget them, after
-// five minutes. Watches that have come up to now need none of it.
-func (s store) forget(ctx context.Context) error {
-	response, err := s.client.Get(ctx, root, clientv3.WithPrefix(), clientv3.WithCountOnly())
-	if err != nil {
-		return fmt.Errorf("read etcd's revision: %w", err)
-	}
-	_, err = s.client.Compact(ctx, response.Header.Revision, clientv3.WithCompactPhysical())
+// forget removes versions that no key had any more at a revision: etcd keeps
+// them until an API server has it forget them, after five minutes. A watch that
+// has not come up to the revision breaks, and its watcher reads everything anew.
+func (s store) forget(ctx context.Context, revision int64) error {
+	_, err := s.client.Compact(ctx, revision, clientv3.WithCompactPhysical())
 	if err != nil && !errors.Is(err, rpctypes.ErrCompacted) {
 		return fmt.Errorf("compact etcd: %w", err)
 	}
 	return s.shrink(ctx)
+}
+
+// revision is the present one.
+func (s store) revision(ctx context.Context) (int64, error) {
+	response, err := s.client.Get(ctx, root, clientv3.WithPrefix(), clientv3.WithCountOnly())
+	if err != nil {
+		return 0, fmt.Errorf("read etcd's revision: %w", err)
+	}
+	return response.Header.Revision, nil
 }
 
 // shrink gives room back that a suite took by its size. etcd answers nobody

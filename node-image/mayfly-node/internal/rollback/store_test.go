@@ -25,8 +25,11 @@ func TestForgottenVersionsTakeNoRoom(t *testing.T) {
 		t.Fatal(err)
 	}
 	etcd.set(t, map[string][]byte{root + "kept": []byte("second")})
-	if err := etcd.forget(t.Context()); err != nil {
-		t.Fatal(err)
+	dir := t.TempDir()
+	for _, rollback := range []string{"first", "second"} {
+		if err := etcd.forgetLast(t.Context(), dir); err != nil {
+			t.Fatalf("after the %s roll-back: %v", rollback, err)
+		}
 	}
 	if _, err := etcd.client.Get(t.Context(), root, clientv3.WithRev(before.Header.Revision)); !errors.Is(err, rpctypes.ErrCompacted) {
 		t.Errorf("an old version is read, with %v", err)
@@ -42,7 +45,7 @@ func TestForgottenVersionsTakeNoRoom(t *testing.T) {
 		t.Errorf("etcd has %v", kept)
 	}
 	// Nothing has changed since.
-	if err := etcd.forget(t.Context()); err != nil {
+	if err := etcd.forgetLast(t.Context(), dir); err != nil {
 		t.Errorf("to forget nothing: %v", err)
 	}
 }
