@@ -55,8 +55,9 @@ export function loadBalancerContainer(
     ...(ipv4 && { ipv4 }),
     ...(ipv6 && { ipv6 }),
     ports: [apiServerMapping(plan, apiServerHostPort)],
-    // It ends without a failure when the engine does, and must come back with it.
-    restart: 'unless-stopped',
+    // It ends without a failure when the engine does, and must come back with it. An engine that was killed takes what it
+    // then stops for stopped by hand, so "unless-stopped" is not enough (Docker 20.10).
+    restart: 'always',
   }
 }
 
