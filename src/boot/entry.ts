@@ -6,19 +6,23 @@ import {
   type Engine,
   engineStatus,
   noPrivilege,
+  putFiles,
   removeContainer,
   startContainer,
 } from '../engine/index.ts'
 import { messageOf } from '../errors.ts'
 import { label } from '../reaper/index.ts'
 import { apiServerMapping, type NodeSurroundings } from './containers.ts'
-import { apiServerPort, bracketed, type ClusterPlan, controlPlanes } from './plan.ts'
+import { apiServerEndpoint, apiServerPort, type ClusterPlan, controlPlanes } from './plan.ts'
 
 /** Role label of the container that spreads connections over several control planes. */
 export const loadBalancerRole = 'load-balancer'
 
 /** Host ports for API servers: below those that systems hand out to outgoing connections (32768 and up). */
 const hostPorts = { from: 20_000, to: 30_000 }
+
+/** Where the load balancer reads what it leads to. */
+const backendsFile = '/mayfly/backends.json'
 
 /** Attempts to find a host port that nobody takes in between. */
 const attempts = 10
@@ -35,16 +39,13 @@ export function loadBalancerContainer(
 ): ContainerSpec {
   const addresses = plan.loadBalancer ?? []
   const [ipv4, ipv6] = [addresses.find((a) => !a.includes(':')), addresses.find((a) => a.includes(':'))]
-  const backends = controlPlanes(plan.nodes).map(
-    (node) => `${bracketed(node.addresses[0] ?? '')}:${apiServerPort}`,
-  )
   return {
     name: loadBalancerName(plan),
     hostname: loadBalancerName(plan),
     image: plan.nodes[0]?.spec.image ?? '',
     entrypoint: [
       '/usr/local/bin/mayfly-node', 'loadbalancer',
-      '-listen', `:${apiServerPort}`, '-backends', backends.join(','),
+      '-listen', `:${apiServerPort}`, '-backends', backendsFile,
     ], // biome-ignore format: a command line
     stopSignal: 'SIGTERM',
     user: '65534:65534',
@@ -67,8 +68,17 @@ export async function startLoadBalancer(plan: ClusterPlan, surroundings: NodeSur
   await startOnFreePort(surroundings.engine, plan, async (hostPort) => {
     const container = loadBalancerContainer(plan, { ...surroundings, apiServerHostPort: hostPort })
     await createContainer(surroundings.engine, container)
+    await setBackends(surroundings.engine, plan)
     return container.name
   })
+}
+
+/** Tells the load balancer, running or not, which control planes there are; it looks at each new connection. */
+export async function setBackends(engine: Engine, plan: ClusterPlan): Promise<void> {
+  const content = JSON.stringify(
+    controlPlanes(plan.nodes).map(({ addresses }) => apiServerEndpoint(addresses)),
+  )
+  await putFiles(engine, loadBalancerName(plan), [{ path: backendsFile, content }])
 }
 
 /**

@@ -24,9 +24,11 @@ import { startNodes } from './start-nodes.ts'
 
 export { bakeForImage } from './bake.ts'
 export type { BootOptions } from './boot-options.ts'
+export { connectAsAdmin } from './connect.ts'
 export { deriveSnapshot, type PortableState } from './derived-snapshot.ts'
 export { loadBalancerName, loadBalancerRole } from './entry.ts'
-export { type JoinOptions, joinWorker, planWithoutNode } from './join.ts'
+export { type JoinOptions, joinNode } from './join.ts'
+export { removeNode } from './leave.ts'
 export { networkName } from './network.ts'
 export { nodeImageContentLabel, nodeImageLabel, nodeImageVersion } from './node-document.ts'
 export {
@@ -39,6 +41,7 @@ export {
 } from './plan.ts'
 export type { BaseSnapshot } from './restore.ts'
 export { waitUntilUsable } from './resume.ts'
+export { placeBehindLoadBalancer } from './several.ts'
 export { placedSnapshotDir, shippedSnapshotDir, snapshotLabel, snapshotVersion } from './snapshot-manifest.ts'
 export {
   cacheDir,

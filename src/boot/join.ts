@@ -13,9 +13,11 @@ import type { ClusterAuthorities } from '../pki/index.ts'
 import { type Labels, label } from '../reaper/index.ts'
 import type { WaitLimits } from '../wait.ts'
 import { nodeContainer } from './containers.ts'
+import { setBackends } from './entry.ts'
+import { addEtcdMember, promoteEtcdMember, removeEtcdMember } from './etcd-members.ts'
 import { nodeSettingsFiles } from './node-settings.ts'
 import { type ClusterPlan, planCluster } from './plan.ts'
-import { type BaseSnapshot, filesForNodes } from './restore.ts'
+import { type BaseSnapshot, filesForJoiningNode } from './restore.ts'
 import { waitUntilUsable } from './resume.ts'
 import { seedObjects } from './seeds.ts'
 
@@ -29,25 +31,27 @@ export interface JoinOptions extends WaitLimits {
 }
 
 /**
- * Adds a worker to a cluster that runs and waits until pods can run on it. What was made is removed again when this
- * fails.
+ * Adds a node to a cluster that runs and waits until pods can run on it; a control plane takes part in etcd and behind
+ * the load balancer then. What was made is removed again when this fails.
  *
- * @param spec A complete worker, with a name that is free in the cluster
+ * @param plan With a load balancer, if the node is a control plane; see `placeBehindLoadBalancer`
+ * @param spec A complete node, with a name that is free in the cluster
  * @param network Name of the cluster's container network
  * @returns The plan with the node in it
  */
-export async function joinWorker(
+export async function joinNode(
   plan: ClusterPlan,
   spec: NodeSpec,
   network: string,
   options: JoinOptions,
 ): Promise<ClusterPlan> {
   const { engine, kube, labels, snapshot, authorities, timeoutMs, signal } = options
+  const limits = { timeoutMs, signal }
   const privilege = await probePrivilege(engine, spec.image, { signal, labels })
   const extended = planWithNode(plan, spec)
   const node = extended.nodes.at(-1)
   if (!node) throw new Error('a plan without nodes')
-  const files = (await filesForNodes(extended, snapshot, authorities)).get(spec.name) ?? []
+  const controlPlane = spec.role === 'control-plane'
   const container = nodeContainer(extended, node, {
     engine,
     privilege,
@@ -63,11 +67,17 @@ export async function joinWorker(
       signal,
     })
     await createContainer(engine, container, { signal })
+    const members = controlPlane ? await addEtcdMember(engine, plan, node, limits) : ''
+    const files = await filesForJoiningNode(extended, node, snapshot, authorities, members)
     const settings = await nodeSettingsFiles(engine, spec.name, extended, node, snapshot)
     await putFiles(engine, spec.name, [...files, ...settings], { signal })
     await startContainer(engine, spec.name, { signal })
-    await waitUntilUsable(engine, extended, kube, { timeoutMs, signal }, { only: [spec.name] })
+    if (controlPlane) await promoteEtcdMember(engine, plan, node, limits)
+    await waitUntilUsable(engine, extended, kube, limits, { only: [spec.name] })
+    if (controlPlane) await setBackends(engine, extended)
   } catch (thrown) {
+    // Without its member gone, etcd would count on a node that is no more.
+    if (controlPlane) await removeEtcdMember(engine, plan, node, { timeoutMs: 20_000 }).catch(() => undefined)
     await removeContainer(engine, spec.name)
     await kube.request('DELETE', `/api/v1/nodes/${spec.name}`).catch(() => undefined)
     throw thrown

@@ -4,7 +4,7 @@ import type { ContainerFile } from '../engine/index.ts'
  * Raised whenever {@link NodeDocument} changes: an image of another version would not do what it is told, and say nothing.
  * It is the value of the label that marks a node image.
  */
-export const nodeImageVersion = '4'
+export const nodeImageVersion = '5'
 
 /** Image label that marks a node image. */
 export const nodeImageLabel = 'io.mayfly.node-image'
@@ -27,7 +27,9 @@ export interface NodeDocument {
   routes: { to: string; via: string }[]
   /** The API server's Service addresses, and the API server that they lead to from this node. */
   apiService: { addresses: string[]; endpoint: string }
-  /** On control-plane nodes: its place in the etcd cluster. */
+  /** Names with another address than the engine gives them; written by nodes whose control plane has moved. */
+  hosts?: Record<string, string>
+  /** On control-plane nodes that the cluster begins with: its place in the etcd cluster. */
   etcd?: { name: string; peerURL: string; initialCluster: string; token: string }
   /** Written to etcd over the snapshot's keys, or beside them. */
   objects: { key: string; value: unknown }[]

@@ -24,7 +24,7 @@ export interface ClusterPlan {
   nodes: PlannedNode[]
   /** Subnets of the cluster's container network, primary family first. */
   subnets: string[]
-  /** Address of the load balancer; only with several control planes. */
+  /** Address of the load balancer; only once there have been several control planes. */
   loadBalancer: string[] | undefined
   /** First address of each Service subnet, the API server's own. */
   apiServiceAddresses: string[]
@@ -48,7 +48,7 @@ export function planCluster(
 ): ClusterPlan {
   const { networking } = spec
   const families = familiesOf(spec)
-  // The first address is the bridge's, the second the load balancer's.
+  // The first two are taken: see loadBalancerAddresses.
   const pools = families.map((family) => firstAddresses(required(subnets[family]), spec.nodes.length + 2))
   const podPools = networking.podSubnets.map((cidr) =>
     subnetsOf(cidr, isIPv6(cidr.split('/')[0] ?? '') ? 64 : 24),
@@ -58,15 +58,25 @@ export function planCluster(
     const podCidrs = podPools.map((pool) => required(pool(at)))
     return { spec: node, addresses: pools.map((pool) => required(pool[at + 2])), podCidrs }
   })
+  const ofFamilies = families.map((family) => required(subnets[family]))
   return {
     spec,
     nodes,
-    subnets: families.map((family) => required(subnets[family])),
-    loadBalancer: controlPlanes(nodes).length > 1 ? pools.map((pool) => required(pool[1])) : undefined,
+    subnets: ofFamilies,
+    loadBalancer:
+      controlPlanes(nodes).length > 1 ? loadBalancerAddresses({ subnets: ofFamilies }) : undefined,
     apiServiceAddresses: serviceAddresses.map((pool) => required(pool[0])),
     dnsAddress: required(serviceAddresses[0]?.[9]),
     ...(engine.remoteHost !== undefined && { engineHost: engine.remoteHost }),
   }
+}
+
+/**
+ * Where a cluster's load balancer is, or would be: behind the bridge, which has the first address of each subnet. Nothing
+ * else gets these addresses, so that a cluster can get a load balancer later.
+ */
+export function loadBalancerAddresses({ subnets }: Pick<ClusterPlan, 'subnets'>): string[] {
+  return subnets.map((subnet) => required(firstAddresses(subnet, 2)[1]))
 }
 
 /** The address families of a cluster's nodes, primary first. */
@@ -91,6 +101,11 @@ export function controlPlaneAddress(plan: ClusterPlan, node: PlannedNode): strin
       ? node.addresses
       : (plan.loadBalancer ?? required(controlPlanes(plan.nodes)[0]).addresses)
   return required(addresses[0])
+}
+
+/** Where an API server is reached, as `address:port`. */
+export function apiServerEndpoint([address = '']: readonly string[]): string {
+  return `${bracketed(address)}:${apiServerPort}`
 }
 
 /** The name or address of the control plane for whoever is in the cluster's network. */

@@ -7,12 +7,14 @@ import { controlPlaneOnlyFiles, keysOfNodes } from './control-plane-only.ts'
 import { certificateSettings, hasOwnKubeletConfiguration, nodeRegistration } from './kubeadm.ts'
 import { nodeDocumentFile } from './node-document.ts'
 import {
+  apiServerEndpoint,
   apiServerPort,
   bracketed,
   type ClusterPlan,
   controlPlaneAddress,
   controlPlaneHost,
   controlPlanes,
+  loadBalancerAddresses,
   type PlannedNode,
 } from './plan.ts'
 import { type SeededPod, seededPods } from './pod-templates.ts'
@@ -37,12 +39,16 @@ export async function filesForNodes(
   snapshot: BaseSnapshot,
   authorities: ClusterAuthorities,
 ): Promise<Map<string, ContainerFile[]>> {
-  const placed = snapshot.kind === 'stored' ? await snapshotFiles(snapshot.dir) : []
-  // Members of one etcd cluster must start from the same keys and values, to the byte.
-  const etcd: SharedState = {
-    token: randomUUID(),
-    objects: seedObjects(plan, snapshot.manifest, authorities.ca.certificate),
-    pods: plan.spec.controlPlaneOnly ? [] : seededPods(plan, snapshot.manifest),
+  const placed = await placedFiles(snapshot)
+  const members = controlPlanes(plan.nodes).map(({ spec, addresses }) => `${spec.name}=${peerUrl(addresses)}`)
+  const etcd: EtcdOrigin = {
+    initialCluster: members.join(','),
+    // Members of one etcd cluster must start from the same keys and values, to the byte.
+    born: {
+      token: randomUUID(),
+      objects: seedObjects(plan, snapshot.manifest, authorities.ca.certificate),
+      pods: plan.spec.controlPlaneOnly ? [] : seededPods(plan, snapshot.manifest),
+    },
   }
   const files = plan.nodes.map(
     async (node): Promise<[string, ContainerFile[]]> => [
@@ -55,6 +61,29 @@ export async function filesForNodes(
     ],
   )
   return new Map(await Promise.all(files))
+}
+
+/**
+ * Everything that is put into the container of a node that joins later.
+ *
+ * @param initialCluster The members of etcd, in etcd's own notation; empty for a worker
+ */
+export async function filesForJoiningNode(
+  plan: ClusterPlan,
+  node: PlannedNode,
+  snapshot: BaseSnapshot,
+  authorities: ClusterAuthorities,
+  initialCluster: string,
+): Promise<ContainerFile[]> {
+  return [
+    ...(await identityFiles(plan, node, authorities)),
+    ...stateFiles(plan, node, snapshot, { initialCluster }),
+    ...(await placedFiles(snapshot)),
+  ]
+}
+
+async function placedFiles(snapshot: BaseSnapshot): Promise<ContainerFile[]> {
+  return snapshot.kind === 'stored' ? snapshotFiles(snapshot.dir) : []
 }
 
 async function snapshotFiles(dir: string): Promise<ContainerFile[]> {
@@ -80,7 +109,8 @@ async function identityFiles(
   const addressesOfHost = specificAddress(apiServerAddress)
   const { engineHost } = plan
   if (engineHost !== undefined) addressesOfHost.push(engineHost)
-  const extraSans = [controlPlaneHost, ...(plan.loadBalancer ?? []), ...addressesOfHost, ...certSans]
+  // The load balancer's as well where there is none yet: one comes with a second control plane.
+  const extraSans = [controlPlaneHost, ...loadBalancerAddresses(plan), ...addressesOfHost, ...certSans]
   return controlPlaneFiles(
     authorities,
     { name: spec.name, ips: addresses },
@@ -93,22 +123,22 @@ function specificAddress(address: string): string[] {
   return address === '0.0.0.0' || address === '::' ? [] : [address]
 }
 
-/** What all members of the etcd cluster have in common. */
-interface SharedState {
-  token: string
-  objects: Seed[]
-  pods: SeededPod[]
+/** How a member of etcd comes into being. */
+interface EtcdOrigin {
+  initialCluster: string
+  /** What all members have in common that are made with the cluster; absent: it gets everything from the others. */
+  born?: { token: string; objects: Seed[]; pods: SeededPod[] }
 }
 
 function stateFiles(
   plan: ClusterPlan,
   node: PlannedNode,
   { kind, manifest }: BaseSnapshot,
-  { token, objects, pods }: SharedState,
+  etcd: EtcdOrigin,
 ): ContainerFile[] {
   const controlPlane = node.spec.role === 'control-plane'
-  const members = controlPlanes(plan.nodes).map(({ spec, addresses }) => `${spec.name}=${peerUrl(addresses)}`)
-  const etcdCluster = members.join(',')
+  const born = controlPlane ? etcd.born : undefined
+  const { initialCluster } = etcd
   const { controlPlaneOnly } = plan.spec
   const files = controlPlaneOnly
     ? controlPlaneOnlyFiles(manifest)
@@ -119,24 +149,25 @@ function stateFiles(
   const document = nodeDocumentFile({
     base: kind === 'shipped' ? shippedSnapshotDir : placedSnapshotDir,
     files: files.filter((path) => path !== kubeletConfigPath || !hasOwnKubeletConfiguration(node.spec)),
-    values: placeholderValues(plan, node, etcdCluster),
+    values: placeholderValues(plan, node, etcd),
     podCIDRs: hasNetwork ? node.podCidrs : [],
     routes: hasNetwork ? routesFrom(plan, node) : [],
     apiService: {
       addresses: plan.apiServiceAddresses,
-      endpoint: `${bracketed(controlPlaneAddress(plan, node))}:${apiServerPort}`,
+      endpoint: apiServerEndpoint([controlPlaneAddress(plan, node)]),
     },
-    ...(controlPlane && {
-      etcd: { name: node.spec.name, peerURL: peerUrl(node.addresses), initialCluster: etcdCluster, token },
+    ...(born && {
+      etcd: { name: node.spec.name, peerURL: peerUrl(node.addresses), initialCluster, token: born.token },
     }),
     omit: controlPlaneOnly ? keysOfNodes(plan) : [],
-    pods: controlPlane ? pods : [],
-    objects: controlPlane ? objects : [],
+    pods: born?.pods ?? [],
+    objects: born?.objects ?? [],
   })
   return controlPlaneOnly ? [document] : [document, kubeletFlags(plan, node)]
 }
 
-function peerUrl([address = '']: readonly string[]): string {
+/** By which the members of etcd reach each other. */
+export function peerUrl([address = '']: readonly string[]): string {
   return `https://${bracketed(address)}:2380`
 }
 
@@ -164,23 +195,30 @@ function kubeletFlags(plan: ClusterPlan, node: PlannedNode): ContainerFile {
   }
 }
 
-/** The values that stand for the placeholders of a snapshot's files on one node. */
-function placeholderValues(
-  plan: ClusterPlan,
-  node: PlannedNode,
-  etcdCluster: string,
-): Record<string, string> {
-  const several = plan.loadBalancer !== undefined
-  const values: Record<keyof typeof placeholders, string> = {
-    nodeName: node.spec.name,
-    nodeAddress: node.addresses[0] ?? '',
-    clusterName: plan.spec.name,
-    etcdCluster,
+/** What depends on whether a control plane may be one of several. */
+export function electionValues(several: boolean) {
+  return {
     // With one replica there is nobody to elect against, and the election takes seconds.
     leaderElection: String(several),
     // A single member elects itself as soon as it gave up waiting for a leader; the times of several are etcd's own.
     etcdHeartbeat: several ? '100' : '20',
     etcdElection: several ? '1000' : '100',
+  }
+}
+
+/** The values that stand for the placeholders of a snapshot's files on one node. */
+function placeholderValues(
+  plan: ClusterPlan,
+  node: PlannedNode,
+  { initialCluster, born }: EtcdOrigin,
+): Record<string, string> {
+  const values: Record<keyof typeof placeholders, string> = {
+    nodeName: node.spec.name,
+    nodeAddress: node.addresses[0] ?? '',
+    clusterName: plan.spec.name,
+    etcdCluster: initialCluster,
+    etcdClusterState: born ? 'new' : 'existing',
+    ...electionValues(plan.loadBalancer !== undefined),
   }
   return Object.fromEntries(
     Object.entries(placeholders).map(([name, placeholder]) => [

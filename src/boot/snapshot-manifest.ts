@@ -1,5 +1,5 @@
 /** Raised whenever what is in a base snapshot changes; older ones are made anew. */
-export const snapshotVersion = 3
+export const snapshotVersion = 4
 
 /** What is known of a base snapshot without opening it; kept as `snapshot.json` beside its files. */
 export interface SnapshotManifest {

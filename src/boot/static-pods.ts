@@ -21,6 +21,7 @@ export const placeholders = {
   nodeAddress: '@NODE_ADDRESS@',
   clusterName: '@CLUSTER_NAME@',
   etcdCluster: '@ETCD_CLUSTER@',
+  etcdClusterState: '@ETCD_CLUSTER_STATE@',
   leaderElection: '@LEADER_ELECTION@',
   etcdHeartbeat: '@ETCD_HEARTBEAT_MS@',
   etcdElection: '@ETCD_ELECTION_MS@',
@@ -115,6 +116,7 @@ export const trimVariable = { name: 'MAYFLY_TRIM_AFTER', value: '7s' } as const
 
 const etcdArguments = [
   '--unsafe-no-fsync=true',
+  `--initial-cluster-state=${placeholders.etcdClusterState}`,
   `--heartbeat-interval=${placeholders.etcdHeartbeat}`,
   `--election-timeout=${placeholders.etcdElection}`,
 ]

@@ -6,20 +6,27 @@ import {
   apiServerPort,
   type BaseSnapshot,
   type ClusterPlan,
+  connectAsAdmin,
   controlPlaneEndpoint,
   controlPlaneNames,
-  joinWorker,
+  joinNode,
   loadBalancerName,
   networkName,
-  planWithoutNode,
+  placeBehindLoadBalancer,
+  removeNode,
   waitUntilUsable,
 } from '../boot/index.ts'
-import { type ClusterSpec, type NodeOptions, type NodeSpec, resolveClusterSpec } from '../config/index.ts'
+import {
+  type ClusterSpec,
+  type NodeOptions,
+  type NodeRole,
+  type NodeSpec,
+  resolveClusterSpec,
+} from '../config/index.ts'
 import {
   type Engine,
   type ExecResult,
   inspectContainer,
-  removeContainer,
   startContainer,
   stopContainer,
 } from '../engine/index.ts'
@@ -29,8 +36,6 @@ import {
   assertPodsRun,
   connectKube,
   type Kube,
-  kubeStatus,
-  list,
   type ObjectRef,
   type PortForward,
   type PortForwardOptions,
@@ -85,12 +90,13 @@ export interface ClusterParts {
 }
 
 /**
- * A worker to add: the fields of a node of the configuration.
+ * A node to add: the fields of a node of the configuration.
  *
  * @public
  */
 export interface AddNodeOptions extends Omit<NodeOptions, 'role'>, StartOptions {
-  role?: 'worker'
+  /** Default `worker`. */
+  role?: NodeRole
 }
 
 /** Time for nodes to become usable, in milliseconds. Generous: only a broken node takes it. */
@@ -103,17 +109,8 @@ const defaultTimeoutMs = 120_000
  */
 export class Cluster implements AsyncDisposable {
   readonly name: string
-  /**
-   * Kubeconfig for this host; its context is `mayfly-NAME`. It stays valid when the cluster or the engine is stopped
-   * and started.
-   */
-  readonly kubeconfig: string
-  /** The same in a file that only this user can read. `KUBECONFIG` and `~/.kube/config` are never touched. */
+  /** {@link Cluster.kubeconfig} in a file that only this user can read. `KUBECONFIG` and `~/.kube/config` are never touched. */
   readonly kubeconfigPath: string
-  /** Kubeconfig for containers in the cluster's own network, and for its pods. */
-  readonly internalKubeconfig: string
-  /** A connection to the API server. */
-  readonly kube: Kube
   /** The steps of the boot and what each took, in the order in which they ended; none for a cluster that was found. */
   readonly timings: readonly StepTiming[]
 
@@ -123,6 +120,9 @@ export class Cluster implements AsyncDisposable {
   readonly #found: boolean
   readonly #folder: string
   #plan: ClusterPlan
+  #kubeconfig: string
+  #kubes: readonly [Kube, ...Kube[]]
+  #changing: Promise<unknown> = Promise.resolve()
   #nodes: readonly ClusterNode[]
   #deleted: Promise<void> | undefined
   readonly #removeFolderAtExit = () => rmSync(this.#folder, { recursive: true, force: true })
@@ -137,14 +137,9 @@ export class Cluster implements AsyncDisposable {
     this.#nodes = parts.plan.nodes.map((node) => this.#nodeOf(node))
     this.name = parts.plan.spec.name
     const { controlPlaneOnly } = parts.plan.spec
-    this.kube = parts.kube ?? connectKube(parts.kubeconfig, { controlPlaneOnly })
-    this.kubeconfig = parts.kubeconfig
+    this.#kubes = [parts.kube ?? connectKube(parts.kubeconfig, { controlPlaneOnly })]
+    this.#kubeconfig = parts.kubeconfig
     this.kubeconfigPath = join(folder, 'kubeconfig')
-    const endpoint = bracketed(controlPlaneEndpoint(parts.plan))
-    this.internalKubeconfig = parts.kubeconfig.replace(
-      /server: .*/,
-      `server: https://${endpoint}:${apiServerPort}`,
-    )
     this.timings = parts.timings ?? []
   }
 
@@ -155,6 +150,25 @@ export class Cluster implements AsyncDisposable {
     // The watchdog does it for others, and later; without one, this process has to.
     process.once('exit', cluster.#removeFolderAtExit)
     return cluster
+  }
+
+  /**
+   * Kubeconfig for this host; its context is `mayfly-NAME`. It stays valid when the cluster or the engine is stopped
+   * and started. With a second control plane it becomes another one, which leads to the load balancer.
+   */
+  get kubeconfig(): string {
+    return this.#kubeconfig
+  }
+
+  /** Kubeconfig for containers in the cluster's own network, and for its pods. */
+  get internalKubeconfig(): string {
+    const endpoint = bracketed(controlPlaneEndpoint(this.#plan))
+    return this.#kubeconfig.replace(/server: .*/, `server: https://${endpoint}:${apiServerPort}`)
+  }
+
+  /** A connection to the API server, with {@link Cluster.kubeconfig}. */
+  get kube(): Kube {
+    return this.#kubes[0]
   }
 
   /** The configuration, complete, with the nodes that the cluster has now. */
@@ -185,38 +199,33 @@ export class Cluster implements AsyncDisposable {
   }
 
   /**
-   * Adds a worker and waits until pods can run on it.
+   * Adds a node and waits until pods can run on it. The second control plane brings a load balancer with it, and
+   * {@link Cluster.kubeconfig} and {@link Cluster.kube} lead there from then on; those from before lead to the first
+   * control plane, whose etcd, controller manager and scheduler start anew for it.
    *
-   * @throws MayflyError `CONTROL_PLANE_ONLY`, `CONFIG_INVALID`, `WAIT_TIMED_OUT`, `ENGINE_REFUSED`; what was made is
-   *   removed again
+   * @throws MayflyError `CONTROL_PLANE_ONLY`, `CONFIG_INVALID`, `WAIT_TIMED_OUT`, `ENGINE_REFUSED`; the node is removed again
    */
-  async addNode({
-    role = 'worker',
-    timeoutMs = defaultTimeoutMs,
-    signal,
-    ...options
-  }: AddNodeOptions = {}): Promise<ClusterNode> {
-    assertPodsRun(this.kube, 'add a node')
-    const name = options.name ?? this.#freeName(role)
-    if (this.#nodes.some((node) => node.name === name)) {
-      throw new MayflyError('CONFIG_INVALID', `Cluster ${this.name} has a node "${name}" already`)
-    }
-    if ((role as string) !== 'worker') {
-      throw new MayflyError('CONFIG_INVALID', `A ${role} node can't be added to a cluster that runs`, {
-        hint: 'Create the cluster with as many control planes as it needs',
+  addNode({ timeoutMs = defaultTimeoutMs, signal, ...options }: AddNodeOptions = {}): Promise<ClusterNode> {
+    return this.#inTurn(async () => {
+      assertPodsRun(this.kube, 'add a node')
+      const { role = 'worker' } = options
+      const name = options.name ?? this.#freeName(role)
+      if (this.#nodes.some((node) => node.name === name)) {
+        throw new MayflyError('CONFIG_INVALID', `Cluster ${this.name} has a node "${name}" already`)
+      }
+      const image = options.image ?? this.spec.nodes[0]?.image
+      const resolved = await resolveClusterSpec({
+        name: this.name,
+        nodes: ['control-plane', { ...options, role, name, image }],
+        networking: { ipFamily: this.spec.networking.ipFamily },
       })
-    }
-    const image = options.image ?? this.spec.nodes[0]?.image
-    const resolved = await resolveClusterSpec({
-      name: this.name,
-      nodes: ['control-plane', { ...options, role, name, image }],
+      const progress = createProgress({ mode: 'silent' })
+      const labels = await readOwnLabels(this.#engine, this.name)
+      const { nodes } = await adoptNodeImages(this.#engine, resolved, { progress, labels, signal })
+      const spec = nodes[1]
+      if (!spec) throw new Error('a configuration lost its node')
+      return this.#join(spec, { timeoutMs, signal })
     })
-    const progress = createProgress({ mode: 'silent' })
-    const labels = await readOwnLabels(this.#engine, this.name)
-    const { nodes } = await adoptNodeImages(this.#engine, resolved, { progress, labels, signal })
-    const spec = nodes[1]
-    if (!spec) throw new Error('a configuration lost its node')
-    return this.#join(spec, { timeoutMs, signal })
   }
 
   async #join(spec: NodeSpec, limits: WaitLimits): Promise<ClusterNode> {
@@ -224,7 +233,17 @@ export class Cluster implements AsyncDisposable {
       readClusterAuthorities(this.#engine, this.#plan),
       readOwnLabels(this.#engine, this.name),
     ])
-    this.#plan = await joinWorker(this.#plan, spec, networkName(this.spec), {
+    if (spec.role === 'control-plane' && !this.#plan.loadBalancer) {
+      await this.#setPlan(
+        await placeBehindLoadBalancer(this.#plan, { engine: this.#engine, labels, ...limits }),
+      )
+      const { kube, kubeconfig } = await connectAsAdmin(this.#engine, this.#plan, authorities)
+      // Whoever has the connection from before may go on with it.
+      this.#kubes = [kube, ...this.#kubes]
+      this.#kubeconfig = kubeconfig
+      await writeFile(this.kubeconfigPath, kubeconfig, { mode: 0o600 })
+    }
+    const joined = await joinNode(this.#plan, spec, networkName(this.spec), {
       engine: this.#engine,
       kube: this.kube,
       labels,
@@ -232,42 +251,44 @@ export class Cluster implements AsyncDisposable {
       authorities,
       ...limits,
     })
-    const planned = this.#plan.nodes.find((one) => one.spec.name === spec.name)
-    if (!planned) throw new Error('a plan lost its node')
-    const added = this.#nodeOf(planned)
-    this.#nodes = [...this.#nodes, added]
-    await writeRecord(this.#engine, { plan: this.#plan, snapshot: this.#snapshot })
-    return added
+    await this.#setPlan(joined)
+    return this.node(spec.name)
   }
 
   /**
-   * Takes a worker away, as a machine that is switched off for good: its container, its Node object and its pods, which
-   * their controllers make anew elsewhere.
+   * Takes a node away, as a machine that is switched off for good: its container, its Node object and its pods, which
+   * their controllers make anew elsewhere. A control plane leaves etcd first, which needs most control planes to run,
+   * itself counted.
    *
-   * @throws MayflyError `CONFIG_INVALID` for a control plane, or when there is no such node
+   * @param options.timeoutMs Default 120 000
+   * @throws MayflyError `CONFIG_INVALID` for the last control plane, or when there is no such node; `EXEC_FAILED` when
+   *   etcd does not let it go
    */
-  async removeNode(name: string, { signal }: { signal?: AbortSignal | undefined } = {}): Promise<void> {
-    const node = this.node(name)
-    if (node.role === 'control-plane') {
-      throw new MayflyError('CONFIG_INVALID', `Node "${name}" is a control plane, which can't be removed`, {
-        hint: 'Stop it with `node.stop()` to see what the others do',
-      })
-    }
-    await removeContainer(this.#engine, name, { signal })
-    await this.#forget(`/api/v1/nodes/${name}`, signal)
-    const pods = await list(
-      this.kube,
-      { apiVersion: 'v1', kind: 'Pod' },
-      { fieldSelector: `spec.nodeName=${name}`, signal },
+  removeNode(
+    name: string,
+    { timeoutMs = defaultTimeoutMs, signal }: Partial<WaitLimits> = {},
+  ): Promise<void> {
+    return this.#inTurn(() => this.#remove(this.node(name).name, { timeoutMs, signal }))
+  }
+
+  async #remove(name: string, limits: WaitLimits): Promise<void> {
+    await this.#setPlan(
+      await removeNode(this.#plan, name, { engine: this.#engine, kube: this.kube, ...limits }),
     )
-    await Promise.all(
-      pods.map(({ metadata }) =>
-        this.#forget(`/api/v1/namespaces/${metadata.namespace}/pods/${metadata.name}`, signal),
-      ),
-    )
-    this.#plan = planWithoutNode(this.#plan, name)
-    this.#nodes = this.#nodes.filter((one) => one !== node)
-    await writeRecord(this.#engine, { plan: this.#plan, snapshot: this.#snapshot })
+  }
+
+  /** What changes the plan: each begins where the one before has ended. */
+  #inTurn<T>(change: () => Promise<T>): Promise<T> {
+    const turn = this.#changing.then(change)
+    this.#changing = turn.catch(() => undefined)
+    return turn
+  }
+
+  async #setPlan(plan: ClusterPlan): Promise<void> {
+    this.#plan = plan
+    const known = new Map(this.#nodes.map((node) => [node.name, node]))
+    this.#nodes = plan.nodes.map((planned) => known.get(planned.spec.name) ?? this.#nodeOf(planned))
+    await writeRecord(this.#engine, { plan, snapshot: this.#snapshot })
   }
 
   /** Shuts all nodes down. Everything stays as it is on their disks, until {@link Cluster.start}. */
@@ -311,7 +332,7 @@ export class Cluster implements AsyncDisposable {
   async rollback(snapshot?: Snapshot | string, options: RollbackOptions = {}): Promise<RollbackReport> {
     const wanted = await this.#snapshotOf(snapshot)
     const prepare = async () => {
-      await this.#restoreNodes(wanted, options)
+      await this.#inTurn(() => this.#restoreNodes(wanted, options))
       return this.#snapshotTarget()
     }
     return rollBack(prepare, wanted, options)
@@ -335,11 +356,11 @@ export class Cluster implements AsyncDisposable {
     return saveCluster({ ...this.#snapshotTarget(), base: this.#snapshot, signal }, snapshot)
   }
 
-  /** Gives the cluster the workers back that it had, and takes those away that came since. */
+  /** Gives the cluster the nodes back that it had, and takes those away that came since. */
   async #restoreNodes({ nodes }: Snapshot, options: RollbackOptions): Promise<void> {
     const { signal, timeoutMs = defaultTimeoutMs } = options
     const added = this.#nodes.filter(({ name }) => nodes.every((node) => node.name !== name))
-    for (const { name } of added) await this.removeNode(name, { signal })
+    for (const { name } of added) await this.#remove(name, { timeoutMs, signal })
     const removed = nodes.filter(({ name }) => this.#nodes.every((node) => node.name !== name))
     for (const spec of removed) await this.#join(spec, { timeoutMs, signal })
   }
@@ -419,7 +440,7 @@ export class Cluster implements AsyncDisposable {
   }
 
   async #delete(): Promise<void> {
-    this.kube.close()
+    for (const kube of this.#kubes) kube.close()
     await deleteCluster(this.#engine, this.name)
     await this.#letGo()
     await this.#lease?.release()
@@ -428,7 +449,7 @@ export class Cluster implements AsyncDisposable {
   /** Deletes the cluster; one that was only found is let go instead. */
   async [Symbol.asyncDispose](): Promise<void> {
     if (!this.#found) return this.delete()
-    this.kube.close()
+    for (const kube of this.#kubes) kube.close()
     await this.#letGo()
   }
 
@@ -458,16 +479,6 @@ export class Cluster implements AsyncDisposable {
     for (let count = 1; ; count++) {
       const name = `${this.name}-${role}${count === 1 ? '' : count}`
       if (!taken.has(name)) return name
-    }
-  }
-
-  /** Deletes an object at once; nothing happens when it is gone. */
-  async #forget(path: string, signal: AbortSignal | undefined): Promise<void> {
-    const query = { gracePeriodSeconds: 0 }
-    try {
-      await this.kube.request('DELETE', path, { query, signal })
-    } catch (thrown) {
-      if (kubeStatus(thrown)?.code !== 404) throw thrown
     }
   }
 }

@@ -43,6 +43,7 @@ describe('static pods as templates', () => {
       command: [
         'etcd',
         '--unsafe-no-fsync=true',
+        '--initial-cluster-state=@ETCD_CLUSTER_STATE@',
         '--heartbeat-interval=@ETCD_HEARTBEAT_MS@',
         '--election-timeout=@ETCD_ELECTION_MS@',
       ],

@@ -85,6 +85,22 @@ describe('three control planes and two workers', () => {
     expect(await answers(12)).toBe(12)
   })
 
+  test('a dead control plane is replaced by another', async () => {
+    const dead = `${cluster.name}-control-plane3`
+    await cluster.node(dead).stop({ graceSeconds: 0 })
+    await cluster.removeNode(dead)
+    const added = await cluster.addNode({ role: 'control-plane' })
+    expect(added.name).toBe(dead)
+    const { stdout } = await added.exec([
+      'kubectl', '--kubeconfig', '/etc/kubernetes/admin.conf', '--server', 'https://127.0.0.1:6443',
+      'get', 'configmap', 'everywhere', '-o', 'jsonpath={.data.a}',
+    ]) // biome-ignore format: a command line
+    expect(stdout).toBe('b')
+    // Either of the others may go now.
+    await cluster.node(`${cluster.name}-control-plane2`).stop({ graceSeconds: 0 })
+    expect(await answers(12)).toBe(12)
+  })
+
   test('a cluster that was stopped and started comes back, with the same kubeconfig', async () => {
     const before = cluster.kubeconfig
     await cluster.stop()

@@ -30,14 +30,16 @@ for await (const _ of createInterface({ input: process.stdin })) {
   await found.start()
   const client = `client-${++round}`
   await run(found.kube, webPod(client, first))
-  const answers = async (argv: () => Promise<{ exitCode: number; stdout: string }>) => {
-    const { stdout } = await until(
+  const answers = (ask: () => ReturnType<typeof inPod>) =>
+    until(
       'an answer',
-      async () => ((await argv()).exitCode === 0 ? argv() : undefined),
+      async (_, report) => {
+        const { exitCode, stdout, stderr } = await ask()
+        report(stderr || stdout)
+        return exitCode === 0 ? stdout : undefined
+      },
       limits,
     )
-    return stdout
-  }
   const facts = {
     sameServer: serverOf(found) === serverOf(cluster),
     oldHandle: await cluster.kube.request('GET', '/readyz'),

@@ -30,6 +30,7 @@ var steps = []step{
 	{"let pods reach the engine's DNS", redirectEngineDNS}, // needs the flavour
 	{"set DNS search domains", setDNSSearch},
 	{"answer ARP requests of pods", answerARP},
+	{"name other hosts", nameHosts},
 	{"pass proxy settings on", passProxyOn},
 	{"install core images", installImages},
 	{"carry a changed address over", followAddress},

@@ -37,6 +37,8 @@ type node struct {
 	// Routes lead to the pods of the other nodes.
 	Routes     []route    `json:"routes"`
 	APIService apiService `json:"apiService"`
+	// Hosts are names with another address than the engine gives them.
+	Hosts map[string]string `json:"hosts"`
 	// Etcd is set on control-plane nodes.
 	Etcd *etcdstate.Member `json:"etcd"`
 	// Objects are written over the snapshot's, or beside them.

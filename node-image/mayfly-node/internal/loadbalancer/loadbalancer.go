@@ -4,13 +4,14 @@ package loadbalancer
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"log"
 	"net"
-	"strings"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -24,23 +25,61 @@ const dialWithin = time.Second
 func Run(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("loadbalancer", flag.ContinueOnError)
 	listen := flags.String("listen", ":6443", "address to listen on")
-	backends := flags.String("backends", "", "addresses of the API servers, separated by commas")
+	backends := flags.String("backends", "", "file with the addresses of the API servers, as a JSON list")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	if *backends == "" {
-		return errors.New("-backends names no API server")
+	servers := &serverList{path: *backends}
+	if _, err := servers.current(); err != nil {
+		return err
 	}
 	listener, err := net.Listen("tcp", *listen)
 	if err != nil {
 		return err
 	}
 	context.AfterFunc(ctx, func() { listener.Close() })
-	return Serve(ctx, listener, strings.Split(*backends, ","))
+	return Serve(ctx, listener, servers.current)
+}
+
+// serverList is a file that is read again when it has changed.
+type serverList struct {
+	path     string
+	mutex    sync.Mutex
+	modified time.Time
+	last     []string
+}
+
+// current is the list as it is now. One that is only half written is none: the
+// list before it is good enough meanwhile.
+func (s *serverList) current() ([]string, error) {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	info, err := os.Stat(s.path)
+	if err == nil && info.ModTime().Equal(s.modified) {
+		return s.last, nil
+	}
+	var list []string
+	var raw []byte
+	if err == nil {
+		raw, err = os.ReadFile(s.path)
+	}
+	if err == nil {
+		err = json.Unmarshal(raw, &list)
+	}
+	if err == nil && len(list) == 0 {
+		err = fmt.Errorf("%s names no API server", s.path)
+	}
+	switch {
+	case err == nil:
+		s.last, s.modified = list, info.ModTime()
+	case s.last == nil:
+		return nil, err
+	}
+	return s.last, nil
 }
 
 // Serve passes each connection on to the next backend that takes it.
-func Serve(ctx context.Context, listener net.Listener, backends []string) error {
+func Serve(ctx context.Context, listener net.Listener, backends func() ([]string, error)) error {
 	var turn atomic.Uint64
 	for {
 		client, err := listener.Accept()
@@ -52,7 +91,12 @@ func Serve(ctx context.Context, listener net.Listener, backends []string) error 
 		}
 		go func() {
 			defer client.Close()
-			server, err := dial(ctx, backends, int(turn.Add(1)%uint64(len(backends))))
+			servers, err := backends()
+			if err != nil {
+				log.Print(err)
+				return
+			}
+			server, err := dial(ctx, servers, int(turn.Add(1)%uint64(len(servers))))
 			if err != nil {
 				log.Printf("connection from %s: %v", client.RemoteAddr(), err)
 				return
