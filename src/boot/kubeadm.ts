@@ -289,8 +289,12 @@ export function certificateSettings(plan: ClusterPlan): CertificateSettings {
   return { certSans: apiServer?.certSANs ?? [], dnsDomain: networking?.dnsDomain ?? 'cluster.local' }
 }
 
+/** What a kubelet configuration of one node is made from. */
+type KubeletSettings = Patches & Pick<NodeSpec, 'role' | 'cpus' | 'memoryBytes'>
+
 /** Whether a node has a kubelet configuration of its own. */
-export function hasOwnKubeletConfiguration(node: Patches): boolean {
+export function hasOwnKubeletConfiguration(node: KubeletSettings): boolean {
+  if (node.cpus !== undefined || node.memoryBytes !== undefined) return true
   const kinds = node.kubeadmConfigPatches.flatMap((text) =>
     parseAllDocuments(text).map((parsed) => (parsed.toJS() as Document | null)?.kind),
   )
@@ -299,11 +303,37 @@ export function hasOwnKubeletConfiguration(node: Patches): boolean {
   )
 }
 
+/** What the machine has that the nodes share. */
+export interface HostResources {
+  cpus: number
+  memoryBytes: number
+}
+
+/** Millicores that the pods which every cluster brings ask for, on a node of the role: with less they would not run there. */
+const millicoresOfOwnPods = { 'control-plane': 1000, worker: 200 } as const
+
 /**
- * The kubelet configuration of one node: the cluster's with the node's patches.
+ * The kubelet configuration of one node: the cluster's, with the node's limits and patches. A kubelet takes what the
+ * host has for its own; so what is beyond the node's limits is reserved, and its Node object offers the rest for pods.
  *
  * @throws MayflyError `CONFIG_INVALID` when a JSON patch does not apply
  */
-export function nodeKubeletConfiguration(ofCluster: string, node: Patches): string {
-  return stringify(patch(parse(ofCluster) as Document, node))
+export function nodeKubeletConfiguration(
+  ofCluster: string,
+  node: KubeletSettings,
+  host: HostResources,
+): string {
+  const document = parse(ofCluster) as Document
+  const reserved = { ...(document['systemReserved'] as object), ...beyondLimits(node, host) }
+  const limited = Object.keys(reserved).length > 0 ? { ...document, systemReserved: reserved } : document
+  return stringify(patch(limited, node))
+}
+
+/** What a node does not get of its host, as resource quantities. */
+function beyondLimits({ role, cpus, memoryBytes }: KubeletSettings, host: HostResources) {
+  const millicores = cpus && Math.max(Math.round(cpus * 1000), millicoresOfOwnPods[role])
+  return {
+    ...(millicores && { cpu: `${Math.max(0, host.cpus * 1000 - millicores)}m` }),
+    ...(memoryBytes && { memory: `${Math.max(0, host.memoryBytes - memoryBytes)}` }),
+  }
 }

@@ -10,7 +10,7 @@ import { kubeletConfigPath, shippedSnapshotDir } from './snapshot-manifest.ts'
 
 /**
  * Files of a node that are made from files of its image: containerd's configuration with its patches, and the
- * kubelet's with the patches of this node. The container was made and has not started.
+ * kubelet's with the limits and patches of this node. The container was made and has not started.
  *
  * @throws MayflyError `CONFIG_INVALID` when a patch does not apply
  */
@@ -31,6 +31,6 @@ export async function nodeSettingsFiles(
   if (!ofCluster) {
     throw new MayflyError('SNAPSHOT_UNFIT', `The base snapshot of ${container} has no kubelet configuration`)
   }
-  const content = nodeKubeletConfiguration(String(ofCluster), spec)
+  const content = nodeKubeletConfiguration(String(ofCluster), spec, engine)
   return [...files, { path: kubeletConfigPath, content, mode: 0o600 }]
 }

@@ -58,9 +58,15 @@ export interface NodeOptions {
    * `NAME-control-plane`, `NAME-control-plane2`, `NAME-worker`, `NAME-worker2` and so on. Not in kind.
    */
   name?: string | undefined
-  /** Limit in CPUs, for instance `1.5`. Default: none. Not in kind. */
+  /**
+   * Limit in CPUs, for instance `1.5`; it is what the Node object offers pods, but never less than the cluster's own pods
+   * ask for (1 on a control plane, 0.2 on a worker). Default: none. Not in kind.
+   */
   cpus?: number | undefined
-  /** Limit in bytes, or as a Kubernetes quantity such as `'2Gi'`; at least 128Mi. Default: none. Not in kind. */
+  /**
+   * Limit in bytes, or as a Kubernetes quantity such as `'2Gi'`; at least 128Mi. It is what the Node object offers pods.
+   * Default: none. Not in kind.
+   */
   memory?: string | number | undefined
 }
 

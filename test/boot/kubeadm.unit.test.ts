@@ -201,10 +201,11 @@ describe('nodes that are restored', () => {
       return { has: hasOwnKubeletConfiguration(spec), spec }
     }
     const merged = await patched({ kubeadmConfigPatches: [init, 'kind: KubeletConfiguration\nmaxPods: 5\n'] })
+    const host = { cpus: 4, memoryBytes: 8 * 2 ** 30 }
     const ofCluster =
       'apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\nmaxPods: 110\nfailSwapOn: false\n'
     expect(merged.has).toBe(true)
-    expect(parse(nodeKubeletConfiguration(ofCluster, merged.spec))).toEqual({
+    expect(parse(nodeKubeletConfiguration(ofCluster, merged.spec, host))).toEqual({
       apiVersion: 'kubelet.config.k8s.io/v1beta1',
       kind: 'KubeletConfiguration',
       maxPods: 5,
@@ -214,5 +215,21 @@ describe('nodes that are restored', () => {
     expect(
       (await patched({ kubeadmConfigPatchesJSON6902: [{ kind: 'KubeletConfiguration', patch: [] }] })).has,
     ).toBe(true)
+  })
+
+  test('what a limited node does not get of its host is reserved', async () => {
+    const host = { cpus: 4, memoryBytes: 8 * 2 ** 30 }
+    const reserved = async (node: NodeOptions) => {
+      const { spec } = (await planned({ nodes: ['control-plane', node] })).node(1)
+      return parse(nodeKubeletConfiguration('kind: KubeletConfiguration', spec, host)).systemReserved
+    }
+    expect(await reserved({ role: 'worker', cpus: 1.5, memory: '3Gi' })).toEqual({
+      cpu: '2500m',
+      memory: `${5 * 2 ** 30}`,
+    })
+    expect(await reserved({ role: 'worker', memory: '9Gi' })).toEqual({ memory: '0' })
+    expect(await reserved({ role: 'worker' })).toBeUndefined()
+    // Less than its own pods ask for, and they would not run.
+    expect(await reserved({ role: 'control-plane', cpus: 0.5 })).toEqual({ cpu: '3000m' })
   })
 })

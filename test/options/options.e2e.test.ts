@@ -207,10 +207,12 @@ describe('nodes', () => {
     expect(await until('the answer over UDP', () => resolver.resolve4(name), limits)).toEqual(['10.78.0.1'])
   })
 
-  test('limits hold for the container', async () => {
+  test('limits hold for the container, and are what its node offers pods', async () => {
     const limits = '{{.HostConfig.Memory}} {{.HostConfig.NanoCpus}}'
     const seen = execFileSync('docker', ['inspect', '--format', limits, cluster.nodes[1]?.name ?? ''])
     expect(String(seen).trim()).toBe(`${1500 * 2 ** 20} 1500000000`)
+    const [, worker] = await nodeObjects()
+    expect(worker?.status.allocatable).toMatchObject({ cpu: '1500m', memory: '1500Mi' })
   })
 })
 
