@@ -15,6 +15,25 @@ export function deadline({ timeoutMs, signal }: WaitLimits): AbortSignal {
   return signal ? AbortSignal.any([timer, signal]) : timer
 }
 
+/** Why a signal fired that is a {@link withinDeadline}. */
+class DeadlinePassed extends Error {
+  readonly timeoutMs: number
+  constructor(timeoutMs: number) {
+    super(`${timeoutMs / 1000} s are over`)
+    this.timeoutMs = timeoutMs
+  }
+}
+
+/**
+ * One deadline for all waits that are given this signal: when it fires, they say that time is up, not that the caller
+ * gave up.
+ */
+export function withinDeadline({ timeoutMs, signal }: WaitLimits): AbortSignal {
+  const stop = new AbortController()
+  setTimeout(() => stop.abort(new DeadlinePassed(timeoutMs)), timeoutMs).unref()
+  return signal ? AbortSignal.any([stop.signal, signal]) : stop.signal
+}
+
 /**
  * Asks `probe` again and again until it returns something other than `undefined`, for sources that cannot be
  * watched. An error that `probe` throws counts as "not yet" and is told on time-out.
@@ -61,7 +80,9 @@ export function waitError(
   { timeoutMs, signal }: WaitLimits,
   cause?: unknown,
 ): MayflyError {
-  return signal?.aborted
+  const overall = signal?.reason instanceof DeadlinePassed ? signal.reason : undefined
+  const waitedMs = overall?.timeoutMs ?? timeoutMs
+  return signal?.aborted && !overall
     ? new MayflyError(
         'WAIT_ABORTED',
         `Stopped waiting for ${what}: the caller aborted; last seen: ${lastSeen}`,
@@ -69,7 +90,7 @@ export function waitError(
           cause: cause ?? signal.reason,
         },
       )
-    : new MayflyError('WAIT_TIMED_OUT', `Waited ${timeoutMs / 1000} s for ${what}; last seen: ${lastSeen}`, {
+    : new MayflyError('WAIT_TIMED_OUT', `Waited ${waitedMs / 1000} s for ${what}; last seen: ${lastSeen}`, {
         cause,
       })
 }

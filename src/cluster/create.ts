@@ -16,7 +16,7 @@ import { type ImageSource, loadImages } from '../images/index.ts'
 import { createProgress, type Progress, type ProgressMode, type StepEvent } from '../progress/index.ts'
 import { deleteInstance, type Labels, type Lease, label, ownership, startWatchdog } from '../reaper/index.ts'
 import { assertFits, type SavedCluster, type Snapshot, unpackCluster } from '../snapshot/index.ts'
-import { until } from '../wait.ts'
+import { until, withinDeadline } from '../wait.ts'
 import { Cluster, type StepTiming } from './cluster.ts'
 import { getCluster } from './find.ts'
 import { writeRecord } from './record.ts'
@@ -86,7 +86,9 @@ const defaultTimeoutMs = 180_000
  * @public
  */
 export async function createCluster(options: CreateClusterOptions = {}): Promise<Cluster> {
-  const { timeoutMs = defaultTimeoutMs, signal, keep = false, ttlMs, retain = false } = options
+  const { timeoutMs = defaultTimeoutMs, keep = false, ttlMs, retain = false } = options
+  // For all of it; each wait below may take what is left.
+  const signal = withinDeadline({ timeoutMs, signal: options.signal })
   const progress = createProgress({ mode: options.progress, onEvent: options.onProgress })
   const saved = await openSaved(options)
   const spec = await clusterSpecOf(saved ? withConfigOf(saved, options) : options)
