@@ -1,5 +1,3 @@
-import { randomInt } from 'node:crypto'
-import getPort from 'get-port'
 import {
   type ContainerSpec,
   createContainer,
@@ -13,13 +11,11 @@ import {
 import { messageOf } from '../errors.ts'
 import { label } from '../reaper/index.ts'
 import { apiServerMapping, type NodeSurroundings } from './containers.ts'
+import { freeHostPort } from './host-ports.ts'
 import { apiServerEndpoint, apiServerPort, type ClusterPlan, controlPlanes } from './plan.ts'
 
 /** Role label of the container that spreads connections over several control planes. */
 export const loadBalancerRole = 'load-balancer'
-
-/** Host ports for API servers: below those that systems hand out to outgoing connections (32768 and up). */
-const hostPorts = { from: 20_000, to: 30_000 }
 
 /** Where the load balancer reads what it leads to. */
 const backendsFile = '/mayfly/backends.json'
@@ -94,7 +90,7 @@ export async function startOnFreePort(
 ): Promise<void> {
   const { apiServerPort: wanted, apiServerAddress: host } = spec.networking
   for (let attempt = 1; ; attempt++) {
-    const name = await make(wanted || (await freePort(host)))
+    const name = await make(wanted || (await freeHostPort(host)))
     try {
       return await startContainer(engine, name)
     } catch (thrown) {
@@ -102,11 +98,6 @@ export async function startOnFreePort(
       await removeContainer(engine, name)
     }
   }
-}
-
-async function freePort(host: string): Promise<number> {
-  const candidates = Array.from({ length: 20 }, () => randomInt(hostPorts.from, hostPorts.to))
-  return getPort({ port: candidates, host })
 }
 
 function isPortTaken(thrown: unknown): boolean {

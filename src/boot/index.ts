@@ -13,6 +13,7 @@ import { assertReachable, checkHost } from './check-host.ts'
 import { withComplaints } from './complaints.ts'
 import { connectAsAdmin } from './connect.ts'
 import type { NodeSurroundings } from './containers.ts'
+import { withHostPorts } from './host-ports.ts'
 import { claimNetwork } from './network.ts'
 import { whileNodesRun } from './node-death.ts'
 import { type NodeImageFacts, nodeImageFacts } from './node-image.ts'
@@ -84,7 +85,7 @@ export async function bootCluster(spec: ClusterSpec, options: BootOptions): Prom
   )
   const snapshot = base ?? (await baseSnapshot(spec, image, options))
   assertWanted(signal)
-  const plan = planCluster(spec, subnets, engine)
+  const plan = planCluster(await withHostPorts(spec), subnets, engine)
   const { labels } = options
   const surroundings: NodeSurroundings = {
     engine,

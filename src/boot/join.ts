@@ -15,6 +15,7 @@ import type { WaitLimits } from '../wait.ts'
 import { nodeContainer } from './containers.ts'
 import { setBackends } from './entry.ts'
 import { addEtcdMember, promoteEtcdMember, removeEtcdMember } from './etcd-members.ts'
+import { nodeWithHostPorts } from './host-ports.ts'
 import { nodeSettingsFiles } from './node-settings.ts'
 import { type ClusterPlan, planCluster } from './plan.ts'
 import { type BaseSnapshot, filesForJoiningNode } from './restore.ts'
@@ -48,7 +49,7 @@ export async function joinNode(
   const { engine, kube, labels, snapshot, authorities, timeoutMs, signal } = options
   const limits = { timeoutMs, signal }
   const privilege = await probePrivilege(engine, spec.image, { signal, labels })
-  const extended = planWithNode(plan, spec)
+  const extended = planWithNode(plan, await nodeWithHostPorts(spec))
   const node = extended.nodes.at(-1)
   if (!node) throw new Error('a plan without nodes')
   const controlPlane = spec.role === 'control-plane'

@@ -19,7 +19,10 @@ export interface MountOptions {
 export interface PortMappingOptions {
   /** Port inside the node, 1 to 65535. */
   containerPort: number
-  /** Port on the host, 1 to 65535; 0 or -1 lets the engine choose. Default 0. */
+  /**
+   * Port on the host, 1 to 65535; with 0 or -1 a free one is chosen, which stays the same when the node is stopped and
+   * started, and is in `cluster.spec`. Default 0.
+   */
   hostPort?: number | undefined
   /** IP address on the host. Default `0.0.0.0`, for an IPv6 cluster `::`. */
   listenAddress?: string | undefined

@@ -30,7 +30,7 @@ export interface MountSpec {
 export interface PortMappingSpec {
   /** 1 to 65535. */
   readonly containerPort: number
-  /** 1 to 65535, or 0: the engine chooses. */
+  /** 1 to 65535, or 0: any that is free, chosen when the node is made. */
   readonly hostPort: number
   /** IP address on the host. */
   readonly listenAddress: string
