@@ -199,9 +199,13 @@ export async function execOrThrow(
   )
 }
 
+/** Room for several chunks of a stream, so that whoever writes need not wake up for each that the engine takes. */
+const inputBuffer = 2 ** 20
+
 /** The socket's writing half. Ending it half-closes the connection, and the output still comes. */
 function inputOf(socket: Socket): Writable {
   const input = new Writable({
+    highWaterMark: inputBuffer,
     write: (chunk, _encoding, done) => void socket.write(chunk, done),
     final: (done) => void socket.end(() => done()),
     destroy: (error, done) => {

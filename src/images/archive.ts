@@ -75,7 +75,7 @@ export async function readArchive(
   visit: (entry: PassingEntry) => Promise<void> = async () => undefined,
 ): Promise<ArchiveContents> {
   const contents: ArchiveContents = { documents: new Map(), layers: new Map(), links: new Map() }
-  const reader = extract()
+  const reader = extract({ highWaterMark: 2 ** 20 })
   const onError = (thrown: Error) => void reader.destroy(thrown)
   source.on('error', onError)
   source.pipe(reader)

@@ -39,7 +39,7 @@ export interface Receiver extends Recipient {
 export async function receive(engine: Engine, recipient: Recipient, platform: string): Promise<Receiver> {
   const { node, presence } = recipient
   const running = await startImport(engine, node, { ours: presence.ours, platform })
-  const tar = pack()
+  const tar = pack({ highWaterMark: 2 ** 20 })
   const stdout = text(running.stdout).catch(() => '')
   const stderr = text(running.stderr).catch(() => '')
   const receiver: Receiver = { ...recipient, running, tar, stdout, ended: Promise.resolve() }

@@ -2,7 +2,6 @@ package images
 
 import (
 	"archive/tar"
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -67,7 +66,7 @@ func RunImport(ctx context.Context, _ []string) error {
 	}
 	return withDaemon(ctx, func(ctx context.Context, d daemon) error {
 		return withSpool(root, func(spool string) error {
-			received, plan, err := receive(ctx, os.Stdin, spool)
+			received, plan, err := receive(ctx, newReadAhead(os.Stdin), spool)
 			if err != nil {
 				return err
 			}
@@ -94,7 +93,7 @@ type unpacked struct {
 func receive(ctx context.Context, from io.Reader, spool string) (map[string]*unpacked, importPlan, error) {
 	var plan importPlan
 	received := map[string]*unpacked{}
-	stream := tar.NewReader(bufio.NewReaderSize(from, 1<<20))
+	stream := tar.NewReader(from)
 	for {
 		header, err := stream.Next()
 		if err == io.EOF {
