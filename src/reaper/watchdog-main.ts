@@ -78,13 +78,15 @@ function tools(): ReturnType<typeof loadTools> {
 }
 
 async function loadTools() {
-  const [folders, engine, removal, ownership] = await Promise.all([
-    import('./folders.ts'),
-    import('../engine/index.ts'),
-    import('./removal.ts'),
-    import('./ownership.ts'),
-  ])
-  return { ...folders, ...engine, ...removal, ...ownership }
+  const [{ removeFoldersOf }, { connectTo }, { isEmpty, listAllBelongings, removeBelongings }, { label }] =
+    await Promise.all([
+      import('./folders.ts'),
+      import('../engine/index.ts'),
+      import('./removal.ts'),
+      import('./ownership.ts'),
+    ])
+  return { removeFoldersOf, connectTo, isEmpty, listAllBelongings, removeBelongings, label }
+}
 }
 
 async function cleanUp(): Promise<void> {
