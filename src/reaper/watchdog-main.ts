@@ -87,7 +87,6 @@ async function loadTools() {
     ])
   return { removeFoldersOf, connectTo, isEmpty, listAllBelongings, removeBelongings, label }
 }
-}
 
 async function cleanUp(): Promise<void> {
   const { removeFoldersOf, connectTo, isEmpty, listAllBelongings, removeBelongings, label } = await tools()
