@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -36,7 +37,13 @@ func mountCgroups(context.Context) error {
 		}
 		named = named || strings.Contains(m.superOptions, "name=systemd")
 	}
-	if cgroupV2() || named {
+	if cgroupV2() {
+		return nil
+	}
+	if err := coverMissingHierarchies(mounts); err != nil {
+		return err
+	}
+	if named {
 		return nil
 	}
 	// systemd on cgroup v1 keeps its own hierarchy; a host without systemd has none to share.
@@ -45,6 +52,54 @@ func mountCgroups(context.Context) error {
 		return err
 	}
 	return mounted(unix.Mount("cgroup", dir, "cgroup", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "none,name=systemd"), dir)
+}
+
+// coverMissingHierarchies keeps systemd from mounting hierarchies that the
+// engine did not give this container. It has no cgroup of its own in those, so
+// all nodes of a host would share them, and with them the cgroups of pods that
+// have the same UID in every cluster.
+func coverMissingHierarchies(mounts []mountPoint) error {
+	table, err := os.ReadFile("/proc/cgroups")
+	if err != nil {
+		return err
+	}
+	for _, name := range missingHierarchies(string(table), mounts) {
+		dir := filepath.Join(cgroupRoot, name)
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
+		if err := mounted(unix.Mount("tmpfs", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "mode=755,size=64k"), dir); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// missingHierarchies are the folders in which systemd would look for hierarchies
+// of cgroup v1 that are not mounted, and for cgroup v2's beside them. The table
+// is /proc/cgroups, described in cgroups(7): name, hierarchy, cgroups, enabled.
+func missingHierarchies(table string, mounts []mountPoint) []string {
+	given := map[string]bool{}
+	for _, m := range mounts {
+		if filepath.Dir(m.path) != cgroupRoot {
+			continue
+		}
+		given[filepath.Base(m.path)] = true
+		for option := range strings.SplitSeq(m.superOptions, ",") {
+			given[option] = true
+		}
+	}
+	names := []string{"unified"}
+	for line := range strings.Lines(table) {
+		if fields := strings.Fields(line); len(fields) == 4 && fields[3] == "1" {
+			names = append(names, fields[0])
+		}
+	}
+	missing := slices.DeleteFunc(names, func(name string) bool { return given[name] })
+	if slices.Contains(missing, "net_cls") && slices.Contains(missing, "net_prio") {
+		missing = append(missing, "net_cls,net_prio") // as systemd mounts the two
+	}
+	return missing
 }
 
 // cgroupV2 tells whether the unified hierarchy is mounted.

@@ -1,6 +1,7 @@
 package entrypoint
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -41,5 +42,20 @@ func TestARemountKeepsEveryOptionButReadOnly(t *testing.T) {
 	}
 	if _, readOnly := remountFlags("rw,noatime"); readOnly {
 		t.Error("a writable mount is taken for a read-only one")
+	}
+}
+
+func TestHierarchiesThatTheEngineDidNotGiveAreMissing(t *testing.T) {
+	table := "#subsys_name\thierarchy\tnum_cgroups\tenabled\ncpu\t1\t33\t1\ncpuacct\t1\t33\t1\nnet_cls\t0\t1\t1\nnet_prio\t0\t1\t1\nhugetlb\t0\t1\t1\nrdma\t0\t1\t0\n"
+	mounts := []mountPoint{
+		{path: "/sys/fs/cgroup", superOptions: "ro,mode=755"},
+		{path: "/sys/fs/cgroup/cpu,cpuacct", superOptions: "rw,cpu,cpuacct"},
+	}
+	if got, want := missingHierarchies(table, mounts), []string{"unified", "net_cls", "net_prio", "hugetlb", "net_cls,net_prio"}; !slices.Equal(got, want) {
+		t.Errorf("missing are %q, not %q", got, want)
+	}
+	hybrid := append(mounts, mountPoint{path: "/sys/fs/cgroup/unified", superOptions: "rw,nsdelegate"}, mountPoint{path: "/sys/fs/cgroup/net_cls,net_prio", superOptions: "rw,net_cls,net_prio"})
+	if got, want := missingHierarchies(table, hybrid), []string{"hugetlb"}; !slices.Equal(got, want) {
+		t.Errorf("missing are %q, not %q", got, want)
 	}
 }
