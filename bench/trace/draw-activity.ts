@@ -1,5 +1,5 @@
 import type { Activity, ActivityLane } from './activity.ts'
-import { escapeXml, ticks } from './draw.ts'
+import { drawGrid, drawPage, escapeXml, timeScale, width } from './page.ts'
 
 /** One load, with what stands over it. */
 export interface ActivityPanel {
@@ -7,7 +7,6 @@ export interface ActivityPanel {
   activity: Activity
 }
 
-const width = 1200
 const labelWidth = 300
 const plotWidth = width - labelWidth - 90
 const laneHeight = 26
@@ -17,30 +16,21 @@ const fullShare = 2
 
 /** Draws loads below one another as SVG, each on a time scale of its own. */
 export function drawActivity(panels: readonly ActivityPanel[], caption: string): string {
-  let top = headHeight
-  const drawn = panels.map((panel) => {
-    const part = `<g transform="translate(0 ${top})">${drawPanel(panel)}</g>`
-    top += 75 + panel.activity.lanes.length * laneHeight
-    return part
-  })
-  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${top}" width="${width}" height="${top}" font-family="system-ui, sans-serif" font-size="12">
-<title>Where the time of an image load goes</title>
-<rect width="${width}" height="${top}" fill="#fff"/>
-<text x="10" y="22">${escapeXml(caption)}. A lane's height is processor time, full at ${fullShare} processors.</text>
-${drawn.join('\n')}
-</svg>
-`
+  const head = [
+    `<text x="10" y="22">${escapeXml(caption)}. A lane's height is processor time, full at ${fullShare} processors.</text>`,
+  ]
+  return drawPage(
+    { title: 'Where the time of an image load goes', head, headHeight },
+    panels.map((panel) => ({ svg: drawPanel(panel), height: 75 + panel.activity.lanes.length * laneHeight })),
+  )
 }
 
 function drawPanel({ title, activity: { end, lanes } }: ActivityPanel): string {
-  const x = (ms: number) => Math.round((labelWidth + (ms / end) * plotWidth) * 10) / 10
+  const x = timeScale(end, labelWidth, plotWidth)
   const bottom = 30 + lanes.length * laneHeight
   return [
     `<text x="10" y="16" font-size="15" font-weight="600">${escapeXml(title)}: ${(end / 1000).toFixed(2)} s</text>`,
-    ...ticks(end).map(
-      (ms) =>
-        `<line x1="${x(ms)}" x2="${x(ms)}" y1="26" y2="${bottom}" stroke="#e3e3e3"/><text x="${x(ms)}" y="${bottom + 15}" text-anchor="middle" fill="#555">${ms / 1000} s</text>`,
-    ),
+    ...drawGrid(end, x, bottom),
     ...lanes.map((lane, at) => drawLane(lane, 30 + at * laneHeight, x)),
   ].join('\n')
 }

@@ -1,4 +1,5 @@
 import type { Lane, Phase, Waterfall } from './milestones.ts'
+import { drawGrid, drawPage, escapeXml, timeScale, width } from './page.ts'
 
 /** One side's boot, with what stands over it. */
 export interface Panel {
@@ -24,7 +25,6 @@ const legend: Readonly<Record<Phase, string>> = {
   serving: 'serves, until it is Ready',
 }
 
-const width = 1200
 const labelWidth = 190
 const plotWidth = width - labelWidth - 30
 const laneHeight = 20
@@ -33,20 +33,11 @@ const headHeight = 70
 
 /** Draws boots below one another as SVG, each on a time scale of its own, with the use of the processors below. */
 export function draw(panels: readonly Panel[], caption: string): string {
-  let top = headHeight
-  const drawn = panels.map((panel) => {
-    const part = `<g transform="translate(0 ${top})">${drawPanel(panel)}</g>`
-    top += panelHeight(panel)
-    return part
-  })
-  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${top}" width="${width}" height="${top}" font-family="system-ui, sans-serif" font-size="12">
-<title>Where the time of a boot goes</title>
-<rect width="${width}" height="${top}" fill="#fff"/>
-<text x="10" y="22">${escapeXml(caption)}</text>
-${drawLegend()}
-${drawn.join('\n')}
-</svg>
-`
+  const head = [`<text x="10" y="22">${escapeXml(caption)}</text>`, drawLegend()]
+  return drawPage(
+    { title: 'Where the time of a boot goes', head, headHeight },
+    panels.map((panel) => ({ svg: drawPanel(panel), height: panelHeight(panel) })),
+  )
 }
 
 function drawLegend(): string {
@@ -65,7 +56,7 @@ function panelHeight({ waterfall }: Panel): number {
 
 function drawPanel({ title, waterfall }: Panel): string {
   const { lanes, end, cpu } = waterfall
-  const x = (ms: number) => Math.round((labelWidth + (ms / end) * plotWidth) * 10) / 10
+  const x = timeScale(end, labelWidth, plotWidth)
   const bottom = 30 + lanes.length * laneHeight
   const cpuBottom = bottom + 20 + cpuHeight
   const points = cpu
@@ -73,10 +64,7 @@ function drawPanel({ title, waterfall }: Panel): string {
     .map(({ at, busy }) => `${x(at)},${Math.round((cpuBottom - busy * cpuHeight) * 10) / 10}`)
   return [
     `<text x="10" y="16" font-size="15" font-weight="600">${escapeXml(title)}: usable after ${(end / 1000).toFixed(1)} s</text>`,
-    ...ticks(end).map(
-      (ms) =>
-        `<line x1="${x(ms)}" x2="${x(ms)}" y1="26" y2="${cpuBottom}" stroke="#e3e3e3"/><text x="${x(ms)}" y="${cpuBottom + 15}" text-anchor="middle" fill="#555">${ms / 1000} s</text>`,
-    ),
+    ...drawGrid(end, x, cpuBottom),
     ...lanes.map((lane, at) => drawLane(lane, 30 + at * laneHeight, x)),
     `<text x="10" y="${cpuBottom - cpuHeight / 2}">processors, 0–100 %</text>`,
     `<polygon points="${x(0)},${cpuBottom} ${points.join(' ')} ${x(end)},${cpuBottom}" fill="#d9c7a0"/>`,
@@ -104,15 +92,4 @@ function drawMarkText(text: string, at: number, next: number | undefined, y: num
   return crowded
     ? `<text x="${at - 6}" y="${y + 14}" text-anchor="end" font-size="10">${text}</text>`
     : `<text x="${at + 6}" y="${y + 14}" font-size="10">${text}</text>`
-}
-
-/** About ten round times up to `end`, in milliseconds. */
-export function ticks(end: number): number[] {
-  const step = [100, 250, 500, 1000, 2000, 5000, 10_000].find((ms) => end / ms <= 14) ?? 20_000
-  return Array.from({ length: Math.floor(end / step) + 1 }, (_, at) => at * step)
-}
-
-/** Text as it may stand in SVG. */
-export function escapeXml(text: string): string {
-  return text.replaceAll('&', '&amp;').replaceAll('<', '&lt;')
 }

@@ -5,7 +5,7 @@ import { execa } from 'execa'
 import { cached, cacheRoot, contentKey, hashFolder } from '../../src/node-image/cache.ts'
 import { run } from '../../src/node-image/toolchain.ts'
 import { type Host, hosts } from './host-list.ts'
-import { diskUpon, runMachine } from './machine.ts'
+import { diskUpon, type Machine, runMachine } from './machine.ts'
 import { fileSystem, installedPackage, payloadDisk } from './payload.ts'
 import { emulatorRoot, guestRoot } from './recipe.ts'
 
@@ -58,24 +58,13 @@ async function tryHost(name: string, host: Host): Promise<string> {
     const task = [...exports, 'exec node /payload/project/smoke.ts'].join('\n')
     await payloadDisk(payload, installed.dir, { task, etc: host.etc ?? {} })
     let verdict = 'no verdict'
-    const ended = await runMachine(
-      {
-        emulator: emulator.dir,
-        guest: guest.dir,
-        kernelOptions: host.kernelOptions ?? [],
-        disks: [
-          { file: disk, format: 'qcow2' },
-          { file: payload, format: 'raw', readOnly: true },
-        ],
+    const ended = await runMachine(machineOf(host, { emulator, guest }, disk, [payload]), {
+      limitMs,
+      onLine: (line) => {
+        verdict = /^VERDICT (.+)$/.exec(line)?.[1] ?? verdict
+        console.log(`  ${name} | ${line}`)
       },
-      {
-        limitMs,
-        onLine: (line) => {
-          verdict = /^VERDICT (.+)$/.exec(line)?.[1] ?? verdict
-          console.log(`  ${name} | ${line}`)
-        },
-      },
-    )
+    })
     return ended ? verdict : `${verdict}, and cut off`
   } finally {
     await rm(work, { recursive: true, force: true })
@@ -83,6 +72,24 @@ async function tryHost(name: string, host: Host): Promise<string> {
 }
 
 type Made = Awaited<ReturnType<typeof cached>>
+
+/** The guest as a host has it: it runs from one disk, and reads the others. */
+function machineOf(
+  host: Host,
+  { emulator, guest }: Record<'emulator' | 'guest', Made>,
+  disk: string,
+  readOnly: readonly string[],
+): Machine {
+  return {
+    emulator: emulator.dir,
+    guest: guest.dir,
+    kernelOptions: host.kernelOptions ?? [],
+    disks: [
+      { file: disk, format: 'qcow2' },
+      ...readOnly.map((file) => ({ file, format: 'raw' as const, readOnly: true })),
+    ],
+  }
+}
 
 /** Makes a disk of the guest whose engine has the node image: it takes a minute or two. */
 async function loadNodeImage(
@@ -101,25 +108,13 @@ async function loadNodeImage(
       const task = `${host.load} < /dev/vdc && sync && echo LOADED`
       await payloadDisk(payload, installed.dir, { task, etc: host.etc ?? {} })
       let isLoaded = false
-      const ended = await runMachine(
-        {
-          emulator: emulator.dir,
-          guest: guest.dir,
-          kernelOptions: host.kernelOptions ?? [],
-          disks: [
-            { file: disk, format: 'qcow2' },
-            { file: payload, format: 'raw', readOnly: true },
-            { file: archive, format: 'raw', readOnly: true },
-          ],
+      const ended = await runMachine(machineOf(host, { emulator, guest }, disk, [payload, archive]), {
+        limitMs: 10 * minute,
+        onLine: (line) => {
+          isLoaded ||= line.startsWith('LOADED')
+          console.log(`  load | ${line}`)
         },
-        {
-          limitMs: 10 * minute,
-          onLine: (line) => {
-            isLoaded ||= line.startsWith('LOADED')
-            console.log(`  load | ${line}`)
-          },
-        },
-      )
+      })
       if (!ended || !isLoaded) throw new Error('the node image could not be loaded in the guest')
       await Promise.all([payload, archive].map((file) => rm(file)))
     },
