@@ -69,17 +69,22 @@ func containersOf(ctx context.Context, runtime cri.RuntimeServiceClient, sandbox
 	}
 	var configs []*cri.ContainerConfig
 	for _, container := range containers.Containers {
-		status, err := runtime.ContainerStatus(ctx, &cri.ContainerStatusRequest{ContainerId: container.Id, Verbose: true})
-		if err != nil {
-			return nil, err
-		}
-		config, err := configOf[cri.ContainerConfig](status.Info)
+		config, err := containerConfig(ctx, runtime, container.Id)
 		if err != nil {
 			return nil, err
 		}
 		configs = append(configs, config)
 	}
 	return configs, nil
+}
+
+// containerConfig is what a container was made of.
+func containerConfig(ctx context.Context, runtime cri.RuntimeServiceClient, id string) (*cri.ContainerConfig, error) {
+	status, err := runtime.ContainerStatus(ctx, &cri.ContainerStatusRequest{ContainerId: id, Verbose: true})
+	if err != nil {
+		return nil, err
+	}
+	return configOf[cri.ContainerConfig](status.Info)
 }
 
 // configOf finds the runtime's request in the verbose part of a status, where

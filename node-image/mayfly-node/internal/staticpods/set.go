@@ -132,11 +132,7 @@ func missingFlags(ctx context.Context, runtime cri.RuntimeServiceClient, wanted 
 			missing = append(missing, lacking{pod: pod})
 		}
 		for _, container := range running.Containers {
-			status, err := runtime.ContainerStatus(ctx, &cri.ContainerStatusRequest{ContainerId: container.Id, Verbose: true})
-			if err != nil {
-				return nil, err
-			}
-			config, err := configOf[cri.ContainerConfig](status.Info)
+			config, err := containerConfig(ctx, runtime, container.Id)
 			if err != nil {
 				return nil, err
 			}
