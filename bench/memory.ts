@@ -1,13 +1,21 @@
 import type { Engine } from '../src/engine/index.ts'
 
-/** Memory of containers in MiB as the kernel accounts it, without page cache that can be given back. */
+/**
+ * Memory of containers in MiB as the kernel accounts it, without page cache that can be given back. Rejects if the engine
+ * reports none, as Docker 20.10 does where a container is in a cgroup hierarchy that its host has not mounted.
+ */
 export async function memory(engine: Engine, containers: readonly string[]): Promise<number> {
   const amounts = await Promise.all(
     containers.map(async (name) => {
       const stats = (await engine.docker.getContainer(name).stats({ stream: false })) as {
-        memory_stats: { usage: number; stats: Record<string, number> }
+        memory_stats: { usage?: number; stats?: Record<string, number> }
       }
       const { usage, stats: details } = stats.memory_stats
+      if (usage === undefined || !details) {
+        throw new Error(
+          `The container engine reports no memory for ${name}: see its log, and whether every hierarchy in /proc/self/cgroup is mounted`,
+        )
+      }
       return usage - (details['total_inactive_file'] ?? details['inactive_file'] ?? 0)
     }),
   )
