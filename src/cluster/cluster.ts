@@ -327,7 +327,7 @@ export class Cluster implements AsyncDisposable {
    *
    * @param snapshot A snapshot of this cluster, or its name; default: the last one
    * @throws MayflyError `SNAPSHOT_NOT_FOUND`; `ROLLBACK_FAILED` when the cluster can't be brought back, and a new one is
-   *   needed
+   *   needed; `CONFIG_INVALID` when there is nothing that `verify: 'full'` could compare with
    */
   async rollback(snapshot?: Snapshot | string, options: RollbackOptions = {}): Promise<RollbackReport> {
     const wanted = await this.#snapshotOf(snapshot)

@@ -36,25 +36,26 @@ export async function captureObjects(kube: Kube, signal?: AbortSignal): Promise<
 }
 
 /**
- * What differs from when a snapshot was taken, one sentence each.
+ * What the API showed when a snapshot was taken.
  *
  * @throws MayflyError `CONFIG_INVALID` when the snapshot was taken elsewhere or without its objects
  */
+export function captureOf(snapshot: Snapshot): Capture {
+  const capture = captures.get(snapshot)
+  if (capture) return capture
+  throw new MayflyError(
+    'CONFIG_INVALID',
+    `Nothing is known of the objects of snapshot "${snapshot.name}", which \`verify: 'full'\` compares`,
+    { hint: 'Take it in this process with `cluster.snapshot(name, { objects: true })`' },
+  )
+}
+
+/** What differs from a capture by now, one sentence each. */
 export async function differencesFromCapture(
   kube: Kube,
-  snapshot: Snapshot,
+  before: Capture,
   signal?: AbortSignal,
 ): Promise<string[]> {
-  const before = captures.get(snapshot)
-  if (!before) {
-    throw new MayflyError(
-      'CONFIG_INVALID',
-      `Nothing is known of the objects of snapshot "${snapshot.name}"`,
-      {
-        hint: 'Take it in this process with `cluster.snapshot(name, { objects: true })`',
-      },
-    )
-  }
   return differences(before, await captureObjects(kube, signal))
 }
 

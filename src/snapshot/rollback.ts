@@ -10,7 +10,7 @@ import {
 import { isMayflyError, MayflyError, messageOf } from '../errors.ts'
 import { label } from '../reaper/index.ts'
 import { until, type WaitLimits } from '../wait.ts'
-import { differencesFromCapture } from './capture.ts'
+import { type Capture, captureOf, differencesFromCapture } from './capture.ts'
 import { type Control, finishNode, startControl, type Written } from './in-nodes.ts'
 import type { RollbackOptions, RollbackReport, SettledReport } from './report.ts'
 import type { Snapshot } from './snapshot.ts'
@@ -23,7 +23,8 @@ const defaultTimeoutMs = 60_000
  * Takes a cluster back to a snapshot while it runs.
  *
  * @param prepare Gives the cluster the nodes that it had; those may be stopped or paused
- * @throws MayflyError `ROLLBACK_FAILED` when the cluster can't be brought back: it is of no more use then; `WAIT_ABORTED`
+ * @throws MayflyError `ROLLBACK_FAILED` when the cluster can't be brought back: it is of no more use then; `WAIT_ABORTED`;
+ *   `CONFIG_INVALID`, before anything is taken back, when there is nothing that `verify: 'full'` could compare with
  */
 export async function rollBack(
   prepare: () => Promise<SnapshotTarget>,
@@ -33,12 +34,13 @@ export async function rollBack(
   const started = performance.now()
   const elapsed = () => Math.round(performance.now() - started)
   const limits = { timeoutMs, signal }
+  const capture = verify === 'full' ? captureOf(snapshot) : undefined
   try {
     const target = await prepare()
     const begun = await begin(target, snapshot, limits)
     const pristineMs = elapsed()
     const settled = finish(target, snapshot, begun, limits, elapsed).then(async (done) => {
-      if (verify === 'full') await assertAsCaptured(target, snapshot, signal)
+      if (capture) await assertAsCaptured(target, snapshot, capture, signal)
       return { ...done, settledMs: elapsed() }
     })
     settled.catch(() => undefined)
@@ -186,9 +188,10 @@ async function finish(
 async function assertAsCaptured(
   { kube }: SnapshotTarget,
   snapshot: Snapshot,
+  capture: Capture,
   signal: AbortSignal | undefined,
 ): Promise<void> {
-  assertReached(snapshot, await differencesFromCapture(kube, snapshot, signal))
+  assertReached(snapshot, await differencesFromCapture(kube, capture, signal))
 }
 
 function assertReached({ cluster, name }: Snapshot, pending: readonly string[]): void {

@@ -121,10 +121,14 @@ async function loadNodeImage(
   )
 }
 
-/** What the suite's measure of slowness takes on this machine, in milliseconds. */
+/** What the suite's measure of slowness takes on this machine at its best, in milliseconds. */
 async function referenceMs(): Promise<string> {
-  const { stdout } = await execa(process.execPath, ['test/hosts/guest/slowness.ts'])
-  return stdout
+  const seen: number[] = []
+  while (seen.length < 5) {
+    const { stdout } = await execa(process.execPath, ['test/hosts/guest/slowness.ts'])
+    seen.push(Number(stdout))
+  }
+  return String(Math.min(...seen))
 }
 
 async function step<T extends { fresh: boolean }>(what: string, make: () => Promise<T>): Promise<T> {

@@ -104,6 +104,17 @@ describe('a snapshot', () => {
     await expect(cluster.snapshot('../etc')).rejects.toMatchObject({ code: 'CONFIG_INVALID' })
     await expect(cluster.rollback('nowhere')).rejects.toMatchObject({ code: 'SNAPSHOT_NOT_FOUND' })
   })
+
+  test('whose objects are not known here is refused for a full comparison before anything is taken back', async () => {
+    const path = '/api/v1/namespaces/default/configmaps'
+    await cluster.kube.request('POST', path, { body: { metadata: { name: 'kept' } } })
+    await using found = await getCluster(cluster.name)
+    await expect(found.rollback('pristine', { verify: 'full' })).rejects.toMatchObject({
+      code: 'CONFIG_INVALID',
+    })
+    await cluster.kube.request('GET', `${path}/kept`)
+    await found.rollback('pristine')
+  })
 })
 
 describe('after a roll-back nothing is left of a suite that', () => {
