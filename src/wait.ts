@@ -40,7 +40,7 @@ export function withinDeadline({ timeoutMs, signal }: WaitLimits): AbortSignal {
  *
  * @param what What is waited for, as it reads after "Waited 30 s for"
  * @param probe One look; gets a signal that ends with the wait
- * @param intervalMs Pause between two looks, default 50
+ * @param intervalMs Pause between two looks at first, default 50; see {@link restMs}
  * @throws MayflyError `WAIT_TIMED_OUT` with what was last seen, `WAIT_ABORTED` when the caller's signal fired
  */
 export async function until<T>(
@@ -49,6 +49,7 @@ export async function until<T>(
   { timeoutMs, signal, intervalMs = 50 }: WaitLimits & { intervalMs?: number },
 ): Promise<T> {
   const limit = deadline({ timeoutMs, signal })
+  const started = performance.now()
   let lastSeen = 'nothing'
   let cause: unknown
   while (!limit.aborted) {
@@ -63,9 +64,17 @@ export async function until<T>(
       lastSeen = messageOf(thrown)
       cause = thrown
     }
-    await sleep(intervalMs, undefined, { signal: limit }).catch(() => undefined)
+    await pause(restMs(intervalMs, performance.now() - started), limit)
   }
   throw waitError(what, lastSeen, { timeoutMs, signal }, cause)
+}
+
+/**
+ * How long to rest between two looks. A wait that has become long has a slow machine for its reason, which has better to
+ * do than to answer: what it waited already grows by no more than a hundredth. Pure.
+ */
+export function restMs(intervalMs: number, waitedMs: number): number {
+  return Math.max(intervalMs, waitedMs / 100)
 }
 
 /** Rests between two attempts at something that cannot be watched; ends early, without an error, when the signal fires. */

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { until, withinDeadline } from '../src/wait.ts'
+import { restMs, until, withinDeadline } from '../src/wait.ts'
 
 const never = async () => undefined
 
@@ -25,4 +25,10 @@ test('a wait of its own that is shorter ends by itself', async () => {
     code: 'WAIT_TIMED_OUT',
     message: expect.stringContaining('Waited 0.02 s'),
   })
+})
+
+test('looks get rarer when a wait has become long', () => {
+  expect(restMs(50, 0)).toBe(50)
+  expect(restMs(50, 5000)).toBe(50)
+  expect(restMs(50, 90_000)).toBe(900)
 })
