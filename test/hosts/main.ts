@@ -14,6 +14,8 @@ const minute = 60_000
 const limitMs = Number(process.env['MAYFLY_HOSTS_MINUTES'] ?? 30) * minute
 const diskSize = '16G'
 const nodeImage = process.env['MAYFLY_NODE_IMAGE'] ?? 'mayfly/node:v1.37.2'
+/** The suite is gone through with clusters of so many nodes only; default: with one and with two. */
+const nodes = process.env['MAYFLY_HOSTS_NODES'] ?? ''
 
 // A guest ends with this process, also when that is told to.
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => process.exit(1))
@@ -53,7 +55,12 @@ async function tryHost(name: string, host: Host): Promise<string> {
   try {
     const [disk, payload] = [join(work, 'disk'), join(work, 'payload')]
     await diskUpon(emulator.dir, join(loaded.dir, 'disk'), 'qcow2', disk)
-    const env = { MAYFLY_NODE_IMAGE: nodeImage, MAYFLY_HOSTS_REFERENCE_MS: await referenceMs(), ...host.env }
+    const env = {
+      MAYFLY_NODE_IMAGE: nodeImage,
+      MAYFLY_HOSTS_REFERENCE_MS: await referenceMs(),
+      MAYFLY_HOSTS_NODES: nodes,
+      ...host.env,
+    }
     const exports = Object.entries(env).map(([key, value]) => `export ${key}=${value}`)
     const task = [...exports, 'exec node /payload/project/smoke.ts'].join('\n')
     await payloadDisk(payload, installed.dir, { task, etc: host.etc ?? {} })

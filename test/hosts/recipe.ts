@@ -22,6 +22,7 @@ const guestPackages = [
   'podman',
   'netavark',
   'aardvark-dns',
+  'nftables',
   'crun',
   'iptables',
   'iproute2',
@@ -65,7 +66,7 @@ WantedBy=sysinit.target
 
 /** The one thing that the guest is for; then it is switched off. */
 const taskUnit = `[Unit]
-After=payload.service docker.service multi-user.target
+After=payload.service docker.service podman.socket multi-user.target
 SuccessAction=poweroff
 FailureAction=poweroff
 
@@ -98,6 +99,7 @@ export function guestRoot(): Promise<Built> {
       ([name, text]) =>
         `printf '%s' '${text}' > "$1/etc/systemd/system/${name}.service" && chroot "$1" systemctl enable ${name}`,
     ),
+    'chroot "$1" systemctl enable podman.socket',
     'ln -sf /usr/lib/systemd/system/graphical.target "$1/etc/systemd/system/default.target"',
   ]
   return cached('hosts-guest', [suite, guestPackages, customize], (dir) =>

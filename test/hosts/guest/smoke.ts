@@ -7,13 +7,14 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { type Cluster, createCluster, MayflyError } from 'mayfly'
 import { lookIn } from './look-in.ts'
 
-/** How much slower than the machine around it the guest is; every deadline is stretched by it. */
+/** How much slower than the machine around it the guest is when it has nothing else to do. */
 const slowness = Math.max(
   1,
   Number(run('node', join(import.meta.dirname, 'slowness.ts'))) /
     Number(process.env['MAYFLY_HOSTS_REFERENCE_MS']),
 )
-const within = (ms: number) => ({ timeoutMs: Math.round(ms * slowness) })
+/** Every deadline is stretched by that, and once more by two, for a node leaves neither machine at rest. */
+const within = (ms: number) => ({ timeoutMs: Math.round(ms * slowness * 2) })
 
 const client = process.env['DOCKER_HOST']?.includes('podman') ? 'podman' : 'docker'
 /** A step that takes longer is looked into, so often. */
@@ -33,9 +34,12 @@ console.log(readFileSync('/proc/self/status', 'utf8').match(/CapBnd.*/)?.[0])
 makeImage('smoke:1', 'one')
 makeImage('smoke:2', 'two')
 
-await life('one node', ['control-plane'])
-await life('two nodes', ['control-plane', 'worker'])
+const clusters = { 'one node': ['control-plane'], 'two nodes': ['control-plane', 'worker'] } as const
 await check('a node starts as kind starts it, with --privileged', privilegedNode)
+for (const [name, nodes] of Object.entries(clusters)) {
+  const wanted = Number(process.env['MAYFLY_HOSTS_NODES'] || nodes.length)
+  if (nodes.length === wanted) await life(name, nodes)
+}
 await check('nothing is left', async () => {
   const left = [
     run(client, 'ps', '-aq', '--filter', 'label=io.mayfly.cluster'),
@@ -47,7 +51,7 @@ await check('nothing is left', async () => {
 console.log(`VERDICT ${failures === 0 ? 'passed' : `${failures} failed`}`)
 
 /** The life of a cluster; what depends on a step that failed is left out. */
-async function life(name: string, nodes: ('control-plane' | 'worker')[]): Promise<void> {
+async function life(name: string, nodes: readonly ('control-plane' | 'worker')[]): Promise<void> {
   let cluster: Cluster | undefined
   const go = async (what: string, step: (of: Cluster) => Promise<unknown>) => {
     const { ok } = await check(`${name}: ${what}`, async () => {
@@ -59,7 +63,7 @@ async function life(name: string, nodes: ('control-plane' | 'worker')[]): Promis
   await check(`${name}: is created`, async () => {
     cluster = await createCluster({
       name: name.replace(' ', '-'),
-      nodes,
+      nodes: [...nodes],
       progress: 'plain',
       ...within(60_000),
     })
