@@ -53,22 +53,33 @@ func main() {
 		os.Exit(64)
 	}
 	awaitDependency(component, os.Args[1:])
-	giveMemoryBackLater(os.Getenv("MAYFLY_TRIM_AFTER"))
+	collectSeldomAtFirst(os.Getenv("MAYFLY_TRIM_AFTER"))
 	run()
 }
 
-// giveMemoryBackLater returns to the system what a component's start has left,
-// which for an API server is more than it keeps, and collects more often from
-// then on. Go by itself gives it back over minutes.
-func giveMemoryBackLater(after string) {
-	delay, err := time.ParseDuration(after)
+// While a component starts, a boot waits for it, and its heap grows fast from
+// nothing: an API server's is marked seven times over until it serves.
+const (
+	startPercent = 400
+	restPercent  = 50
+)
+
+// collectSeldomAtFirst spares a component's start most of its garbage collection.
+// Afterwards it returns to the system what that start has left, which for an API
+// server is more than it keeps, and collects more often from then on. Go by
+// itself gives it back over minutes.
+func collectSeldomAtFirst(until string) {
+	delay, err := time.ParseDuration(until)
 	if err != nil {
 		return
 	}
+	debug.SetGCPercent(startPercent)
 	time.AfterFunc(delay, func() {
-		debug.SetGCPercent(50)
+		debug.SetGCPercent(restPercent)
 		debug.FreeOSMemory()
 	})
+	// On a machine that was busy the start was not over by then.
+	time.AfterFunc(4*delay, debug.FreeOSMemory)
 }
 
 func server(newCommand func() *cobra.Command) func() {

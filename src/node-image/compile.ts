@@ -3,7 +3,13 @@ import { copyFile, mkdir, readdir, readFile, rm, symlink, writeFile } from 'node
 import { join, resolve } from 'node:path'
 import { MayflyError } from '../errors.ts'
 import { type Announce, type Built, cached, hashFolder, treeState } from './cache.ts'
-import { shortenedWaits, shortenWaits } from './kubernetes-waits.ts'
+import {
+  type ChangedModules,
+  changedModules,
+  modulesOfTree,
+  overlayChanges,
+  sourceChanges,
+} from './kubernetes-changes.ts'
 import { type Architecture, type GoComponent, kubernetesComponents, kubernetesVersions } from './recipe.ts'
 import { crossCompiler, pkgConfigPath, run } from './toolchain.ts'
 
@@ -137,8 +143,13 @@ async function checkoutVersion(dir: string): Promise<string | undefined> {
 /** The folder with Kubernetes' own sources: the checkout, or the main module in Go's module cache. */
 async function kubernetesFolder(source: KubernetesSource, context: CompileContext): Promise<string> {
   if (source.kind === 'checkout') return source.dir
+  return downloaded('k8s.io/kubernetes', source.version, context)
+}
+
+/** The folder of a module in Go's module cache. */
+async function downloaded(module: string, version: string, context: CompileContext): Promise<string> {
   const cwd = join(context.sources, 'kubernetes')
-  const listed = await run('go', ['mod', 'download', '-json', `k8s.io/kubernetes@${source.version}`], { cwd })
+  const listed = await run('go', ['mod', 'download', '-json', `${module}@${version}`], { cwd })
   return (JSON.parse(listed) as { Dir: string }).Dir
 }
 
@@ -154,16 +165,16 @@ export async function compileKubernetes(
   const pinned = source.kind === 'modules' ? modulesOf(source.version) : 'go.mod'
   const sums = pinned.replace(/mod$/, 'sum')
   const ours = await hashFolder(dir, (name) => name.endsWith('.go') || name === pinned || name === sums)
-  const inputs = [source, flags, context.arch, context.goVersion, ours, shortenedWaits]
+  const inputs = [source, flags, context.arch, context.goVersion, ours, sourceChanges]
   const checkoutState = source.kind === 'checkout' ? await treeState(source.dir) : 0
   const produce = async (draft: string) => {
     const bin = join(draft, 'bin')
     await mkdir(bin)
     const scratch = join(draft, 'source')
     const module = await kubernetesModule(source, context, scratch)
-    const waits = await shortenWaits(module.kubernetes, join(dir, 'added'), join(scratch, 'waits'))
+    const overlay = await overlayChanges(module.changed, join(dir, 'added'), join(scratch, 'changes'))
     const output = ['-o', join(bin, 'kubernetes'), '.']
-    await goBuild(module.dir, [...module.flags, waits, ...flags, ...output], context)
+    await goBuild(module.dir, [...module.flags, overlay, ...flags, ...output], context)
     await rm(scratch, { recursive: true })
     for (const component of kubernetesComponents) await symlink('kubernetes', join(bin, component))
     const pause = join(await kubernetesFolder(source, context), 'build/pause/linux/pause.c')
@@ -186,11 +197,10 @@ export async function compileKubernetes(
 interface KubernetesModule {
   dir: string
   flags: string[]
-  /** Kubernetes' source, by the path by which Go knows it. */
-  kubernetes: string
+  changed: ChangedModules
 }
 
-/** Go overlays nothing in its module cache: the module is built with a link to Kubernetes' folder there instead. */
+/** Go overlays nothing in its module cache: the module is built with links to the folders there instead. */
 async function kubernetesModule(
   source: KubernetesSource,
   context: CompileContext,
@@ -199,19 +209,37 @@ async function kubernetesModule(
   await mkdir(scratch)
   const dir = join(context.sources, 'kubernetes')
   if (source.kind === 'checkout') {
-    return { dir, flags: await moduleFile(source, dir, scratch), kubernetes: source.dir }
+    return { dir, flags: await moduleFile(source, dir, scratch), changed: modulesOfTree(source.dir) }
   }
-  const kubernetes = join(scratch, 'kubernetes')
-  await symlink(await kubernetesFolder(source, context), kubernetes)
+  await mkdir(join(scratch, 'k8s.io'))
+  const changed = Object.fromEntries(
+    await Promise.all(
+      changedModules.map(async (module) => {
+        // Kubernetes' libraries count from v0 where it counts from v1.
+        const version = module === 'k8s.io/kubernetes' ? source.version : source.version.replace(/^v1/, 'v0')
+        await symlink(await downloaded(module, version, context), join(scratch, module))
+        return [module, join(scratch, module)]
+      }),
+    ),
+  ) as ChangedModules
   for (const name of await readdir(dir)) {
     if (name.endsWith('.go')) await copyFile(join(dir, name), join(scratch, name))
   }
   const modFile = modulesOf(source.version)
   await copyFile(join(dir, modFile.replace(/mod$/, 'sum')), join(scratch, 'go.sum'))
   const requirements = await readFile(join(dir, modFile), 'utf8')
-  // The path is in the program's build information: a relative one is the same on every host.
-  await writeFile(join(scratch, 'go.mod'), `${requirements}\nreplace k8s.io/kubernetes => ./kubernetes\n`)
-  return { dir: scratch, flags: [], kubernetes }
+  await writeFile(join(scratch, 'go.mod'), withLinks(requirements))
+  return { dir: scratch, flags: [], changed }
+}
+
+/** Module requirements by which Go takes the changed modules from links beside them. */
+function withLinks(requirements: string): string {
+  const isOfChanged = (line: string) =>
+    changedModules.some((module) => line.trim().startsWith(`${module} =>`))
+  // The paths are in the program's build information: relative ones are the same on every host.
+  const links = changedModules.map((module) => `replace ${module} => ./${module}`)
+  const kept = requirements.split('\n').filter((line) => !isOfChanged(line))
+  return [...kept, ...links, ''].join('\n')
 }
 
 /** Linker flags that tell Kubernetes its version, as the makefiles of its source tree do. */

@@ -1,6 +1,6 @@
 // Package rest is a part of Kubernetes' package of that name: the build of the
 // node image puts this file beside storage_rbac.go, which is made to use it
-// (src/node-image/kubernetes-waits.ts).
+// (src/node-image/kubernetes-changes.ts).
 //
 // At each start the API server compares the roles and bindings that are there
 // with those that it wants, and asks for them one by one: 140 requests, while

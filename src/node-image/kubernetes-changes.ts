@@ -1,0 +1,172 @@
+import { mkdir, readFile, writeFile } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { MayflyError } from '../errors.ts'
+
+/** A passage of Kubernetes' source that reads otherwise in a node image of ours. */
+export interface SourceChange {
+  /** Path in Kubernetes' source. */
+  file: string
+  /** As upstream has it, since v1.34 at least. */
+  from: string
+  to: string
+}
+
+/** Go modules of their own within Kubernetes' source. */
+const staging = 'staging/src/'
+const clientLibrary = `${staging}k8s.io/client-go`
+
+/**
+ * Waits of Kubernetes' own, and work at its start, that no flag spares. What is shortened spares the API server of a
+ * cluster with thousands of nodes; here it is time in which a boot, or a pod of a suite, stands still. Beside these and the
+ * added files nothing of Kubernetes is changed.
+ */
+export const sourceChanges: readonly SourceChange[] = [
+  // Until these two have run /healthz fails, and nothing else starts. They wait before they look for the first time.
+  {
+    file: 'pkg/registry/rbac/rest/storage_rbac.go',
+    from: 'wait.Poll(1*time.Second,',
+    to: 'wait.PollImmediate(1*time.Second,',
+  },
+  {
+    file: 'pkg/registry/rbac/rest/storage_rbac.go',
+    from: 'if _, err := client.RbacV1().ClusterRoles().List(context.TODO(), metav1.ListOptions{}); err != nil {',
+    to: 'clusterRoles, err := listClusterRoles(client)\n\tif err != nil {',
+  },
+  {
+    file: 'pkg/registry/rbac/rest/storage_rbac.go',
+    from: 'if _, err := client.RbacV1().ClusterRoleBindings().List(context.TODO(), metav1.ListOptions{}); err != nil {',
+    to: 'clusterRoleBindings, err := listClusterRoleBindings(client)\n\tif err != nil {',
+  },
+  {
+    file: 'pkg/registry/rbac/rest/storage_rbac.go',
+    from: 'ClusterRoleModifier{Client: client.RbacV1().ClusterRoles()}',
+    to: 'ClusterRoleModifier{Client: clusterRoles}',
+  },
+  {
+    file: 'pkg/registry/rbac/rest/storage_rbac.go',
+    from: 'ClusterRoleBindingClientAdapter{Client: client.RbacV1().ClusterRoleBindings()}',
+    to: 'ClusterRoleBindingClientAdapter{Client: clusterRoleBindings}',
+  },
+  {
+    file: 'pkg/registry/scheduling/rest/storage_scheduling.go',
+    from: 'wait.Poll(1*time.Second,',
+    to: 'wait.PollImmediate(1*time.Second,',
+  },
+  // Between a kubelet's finding its Node and its asking for pods.
+  {
+    file: 'pkg/kubelet/config/apiserver.go',
+    from: 'WaitForAPIServerSyncPeriod = 1 * time.Second',
+    to: 'WaitForAPIServerSyncPeriod = 20 * time.Millisecond',
+  },
+  // Between a container's start and the kubelet's noticing it.
+  {
+    file: 'pkg/kubelet/kubelet.go',
+    from: 'genericPlegRelistPeriod    = time.Second * 1',
+    to: 'genericPlegRelistPeriod    = 300 * time.Millisecond',
+  },
+  // Three stages, one after another, between a pod's arrival and its sandbox.
+  {
+    file: 'pkg/kubelet/volumemanager/volume_manager.go',
+    from: 'desiredStateOfWorldPopulatorLoopSleepPeriod = 100 * time.Millisecond',
+    to: 'desiredStateOfWorldPopulatorLoopSleepPeriod = 30 * time.Millisecond',
+  },
+  {
+    file: 'pkg/kubelet/volumemanager/volume_manager.go',
+    from: 'reconcilerLoopSleepPeriod = 100 * time.Millisecond',
+    to: 'reconcilerLoopSleepPeriod = 30 * time.Millisecond',
+  },
+  {
+    file: 'pkg/kubelet/volumemanager/volume_manager.go',
+    from: 'podAttachAndMountRetryInterval = 300 * time.Millisecond',
+    to: 'podAttachAndMountRetryInterval = 30 * time.Millisecond',
+  },
+  // A certificate that a component makes for itself has a key on a curve, not RSA's: see mayfly_selfsigned.go.
+  { file: `${clientLibrary}/util/cert/cert.go`, from: '\t"crypto/rsa"\n', to: '' },
+  {
+    file: `${clientLibrary}/util/cert/cert.go`,
+    from: 'caKey, err := rsa.GenerateKey(cryptorand.Reader, 2048)',
+    to: 'caKey, err := newSelfSignedKey()',
+  },
+  {
+    file: `${clientLibrary}/util/cert/cert.go`,
+    from: 'priv, err := rsa.GenerateKey(cryptorand.Reader, 2048)',
+    to: 'priv, err := newSelfSignedKey()',
+  },
+  {
+    file: `${clientLibrary}/util/cert/cert.go`,
+    from: 'Type: keyutil.RSAPrivateKeyBlockType, Bytes: x509.MarshalPKCS1PrivateKey(priv)',
+    to: 'Type: keyutil.ECPrivateKeyBlockType, Bytes: selfSignedKeyBytes(priv)',
+  },
+]
+
+/** What of ours stands beside Kubernetes' own files, by its path in Kubernetes' source; each says what it is for. */
+const addedFiles = [
+  'pkg/registry/rbac/rest/mayfly_listed.go',
+  `${staging}k8s.io/apiserver/pkg/storage/storagebackend/factory/mayfly_shared.go`,
+  `${clientLibrary}/util/cert/mayfly_selfsigned.go`,
+  `${staging}k8s.io/kubectl/pkg/util/i18n/mayfly_lazy.go`,
+]
+
+/** The Go modules that are changed: Kubernetes itself and some of its libraries. */
+export const changedModules = [
+  'k8s.io/kubernetes',
+  'k8s.io/apiserver',
+  'k8s.io/client-go',
+  'k8s.io/kubectl',
+] as const
+
+/** Folders with the source of the changed modules, by the paths by which Go knows them. */
+export type ChangedModules = Record<(typeof changedModules)[number], string>
+
+/** The changed modules of a whole tree of Kubernetes' source. */
+export function modulesOfTree(dir: string): ChangedModules {
+  const folderOf = (module: string) => (module === 'k8s.io/kubernetes' ? dir : join(dir, staging, module))
+  return Object.fromEntries(changedModules.map((module) => [module, folderOf(module)])) as ChangedModules
+}
+
+/**
+ * Makes an overlay for Go's compiler in which Kubernetes' files have our changes, and our files beside them.
+ *
+ * @param modules Nothing in these folders is changed
+ * @param added Folder with the files that are ours
+ * @param scratch Folder for the files that stand in for Kubernetes' own
+ * @returns The compiler's flag
+ * @throws MayflyError `NODE_IMAGE_BUILD_FAILED` when a passage is not where it used to be
+ */
+export async function overlayChanges(
+  modules: ChangedModules,
+  added: string,
+  scratch: string,
+): Promise<string> {
+  const files = new Set(sourceChanges.map(({ file }) => file))
+  const replacements: Record<string, string> = {}
+  for (const file of files) {
+    const replacement = join(scratch, file)
+    await mkdir(dirname(replacement), { recursive: true })
+    const upstream = sourceOf(modules, file)
+    await writeFile(replacement, withChanges(file, await readFile(upstream, 'utf8')))
+    replacements[upstream] = replacement
+  }
+  for (const file of addedFiles) replacements[sourceOf(modules, file)] = join(added, file)
+  const overlay = join(scratch, 'overlay.json')
+  await writeFile(overlay, JSON.stringify({ Replace: replacements }))
+  return `-overlay=${overlay}`
+}
+
+/** Where Go looks for a file of Kubernetes' source. */
+function sourceOf(modules: ChangedModules, file: string): string {
+  const library = changedModules.find((module) => file.startsWith(`${staging}${module}/`))
+  if (!library) return join(modules['k8s.io/kubernetes'], file)
+  return join(modules[library], file.slice(`${staging}${library}`.length))
+}
+
+/** A file of Kubernetes' with our changes. Pure. */
+export function withChanges(file: string, text: string): string {
+  const changes = sourceChanges.filter((change) => change.file === file)
+  return changes.reduce((changed, { from, to }) => {
+    if (changed.includes(from)) return changed.replace(from, to)
+    throw new MayflyError('NODE_IMAGE_BUILD_FAILED', `Kubernetes' ${file} has no "${from}"`, {
+      hint: 'Correct src/node-image/kubernetes-changes.ts for this version of Kubernetes',
+    })
+  }, text)
+}
