@@ -1,8 +1,9 @@
 import { createInterface } from 'node:readline'
 import { text } from 'node:stream/consumers'
-import { type Engine, execOrThrow, execStream } from '../engine/index.ts'
+import { type Engine, execOrThrow, type RunningExec } from '../engine/index.ts'
 import { MayflyError } from '../errors.ts'
-import type { WaitLimits } from '../wait.ts'
+import { type WaitLimits, withinDeadline } from '../wait.ts'
+import { startNow, takeEarly } from './early-program.ts'
 import { folderOf, type Snapshot } from './snapshot.ts'
 
 /**
@@ -56,8 +57,25 @@ export async function startControl(
   snapshot: Snapshot,
   { timeoutMs, signal }: WaitLimits,
 ): Promise<Control> {
-  const argv = ['mayfly-node', 'rollback']
-  const running = await execStream(engine, node, argv, { signal, timeoutMs: timeoutMs + marginMs })
+  const limit = withinDeadline({ timeoutMs: timeoutMs + marginMs, signal })
+  const begin = (running: RunningExec) => beginControl(running, node, snapshot, timeoutMs)
+  const early = await takeEarly(engine, node, limit)
+  if (early) {
+    try {
+      return await begin(early)
+    } catch {
+      // It may have ended with an earlier life of its node. Nothing is lost: whatever it wrote belongs to the snapshot.
+    }
+  }
+  return begin(await startNow(engine, node, limit))
+}
+
+async function beginControl(
+  running: RunningExec,
+  node: string,
+  snapshot: Snapshot,
+  timeoutMs: number,
+): Promise<Control> {
   const complaint = text(running.stderr)
   complaint.catch(() => undefined)
   running.stdin.write(JSON.stringify({ dir: folderOf(snapshot.name), timeoutMs }))

@@ -11,6 +11,7 @@ import { isMayflyError, MayflyError, messageOf } from '../errors.ts'
 import { label } from '../reaper/index.ts'
 import { until, type WaitLimits } from '../wait.ts'
 import { type Capture, captureOf, differencesFromCapture } from './capture.ts'
+import { startEarly } from './early-program.ts'
 import { type Control, finishNode, startControl, type Written } from './in-nodes.ts'
 import type { RollbackOptions, RollbackReport, SettledReport } from './report.ts'
 import type { Snapshot } from './snapshot.ts'
@@ -166,6 +167,7 @@ async function finish(
       }),
     )
     const { pending, repeats, keys } = await control.end()
+    startEarly(engine, controlPlane)
     const late = nodes.flatMap(({ name, pending }) => pending.map((what) => `${name}: ${what}`))
     assertReached(snapshot, [...pending, ...late])
     return {

@@ -4,6 +4,7 @@ import { type Engine, execOrThrow, putFiles, readFile } from '../engine/index.ts
 import { MayflyError } from '../errors.ts'
 import type { Kube } from '../kube/index.ts'
 import { captureObjects, keepCapture } from './capture.ts'
+import { startEarly } from './early-program.ts'
 import { folderOf, type Snapshot, snapshotDocumentVersion, writeSnapshot } from './snapshot.ts'
 
 /** The cluster that a snapshot is taken of. */
@@ -75,6 +76,7 @@ export async function takeSnapshot(
     settled,
   }
   await writeSnapshot(engine, controlPlanes, snapshot)
+  startEarly(engine, first)
   if (objects) keepCapture(snapshot, await captureObjects(kube, signal))
   return snapshot
 }

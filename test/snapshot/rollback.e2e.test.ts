@@ -72,10 +72,11 @@ async function etcdMegabytes(): Promise<number> {
   return Number(stdout) / 1e6
 }
 
-/** A roll-back whose process on the control plane is killed so long after its start. */
+/** A roll-back whose processes on the control plane are killed: the one that waited for it, and so long after its start the next. */
 async function rollbackKilledAfter(delayMs: number): Promise<void> {
   const [controlPlane] = cluster.nodes
-  const script = `until pgrep -f "$1" > /dev/null; do :; done; sleep ${delayMs / 1000}; pkill -9 -f "$1"`
+  const kill = `until pgrep -f "$1" > /dev/null; do :; done; sleep ${delayMs / 1000}; pkill -9 -f "$1"`
+  const script = `pkill -9 -f "$1"; while pgrep -f "$1" > /dev/null; do :; done; ${kill}`
   const killed = controlPlane?.exec(['sh', '-c', script, 'killer', 'mayfly-node rollback$'])
   await expect(cluster.rollback(pristine)).rejects.toMatchObject({ code: 'ROLLBACK_FAILED' })
   await killed
@@ -164,6 +165,18 @@ test('a roll-back that is killed half-way is made good by the next one', async (
   expect(left).toBeGreaterThan(0)
   await backTo(pristine)
   await expectToWork()
+})
+
+test('the program that waits for the next roll-back is one, and may be killed', async () => {
+  const [controlPlane] = cluster.nodes
+  const waiting = ['-fx', 'mayfly-node rollback']
+  await backTo(pristine)
+  await expect
+    .poll(async () => (await controlPlane?.exec(['pgrep', '-c', ...waiting]))?.stdout.trim())
+    .toBe('1')
+  await controlPlane?.exec(['pkill', ...waiting])
+  await ordinarySuite(cluster.kube)
+  await backTo(pristine)
 })
 
 test('etcd gives back the room that a suite took', async () => {

@@ -65,16 +65,27 @@ type settled struct {
 }
 
 // Run takes this control plane back to a saved state.
+//
+// It may be started long before it is told to: all that a roll-back can have
+// ready is there by then.
 func Run(ctx context.Context, _ []string) error {
-	start := time.Now()
 	// The whole cluster is busy with what ends, and all of it waits for this.
 	// Where the host does not allow it, it only takes longer.
 	_ = unix.Setpriority(unix.PRIO_PROCESS, 0, -20)
+	client, err := etcdstate.Connect()
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	s := store{client}
+	// It connects with its first question, which may as well come early.
+	go s.revision(ctx)
 	input := json.NewDecoder(os.Stdin)
 	var request request
 	if err := input.Decode(&request); err != nil {
 		return fmt.Errorf("read the request on standard input: %w", err)
 	}
+	start := time.Now()
 	ctx, stop := context.WithTimeout(ctx, time.Duration(request.TimeoutMs)*time.Millisecond)
 	defer stop()
 	unlock, err := lock(filepath.Dir(request.Dir))
@@ -93,12 +104,6 @@ func Run(ctx context.Context, _ []string) error {
 	if err != nil {
 		return err
 	}
-	client, err := etcdstate.Connect()
-	if err != nil {
-		return err
-	}
-	defer client.Close()
-	s := store{client}
 	first, err := target.writeOnce(ctx, s)
 	if err != nil {
 		return err
