@@ -158,6 +158,11 @@ describe('services', () => {
     expect(await sh(engine, second, 'systemctl --failed --plain --no-legend')).toBe('')
   })
 
+  test('the journal is on the volume of the node, which outlives a stop', async () => {
+    expect(await sh(engine, second, 'find /var/log/journal -name system.journal | wc -l')).toBe('1')
+    expect(await sh(engine, second, 'journalctl --header | grep "File path"')).toContain('/var/log/journal/')
+  })
+
   test('the log tells kind that the node is up', async () => {
     expect(await containerLogs(engine, second)).toMatch(/Reached target .*Multi-User System/)
   })

@@ -12,7 +12,7 @@ import {
 import { kubernetesVersions } from '../../src/node-image/index.ts'
 import { until } from '../../src/wait.ts'
 
-export const nodeImage = `mayfly/node:${kubernetesVersions[0]}`
+export const nodeImage = process.env['MAYFLY_NODE_IMAGE'] || `mayfly/node:${kubernetesVersions[0]}`
 
 /** A name that only this run of the tests uses. */
 export const run = `mayfly-test-${randomUUID().slice(0, 8)}`

@@ -26,6 +26,7 @@ var steps = []step{
 	{"separate volumes from the host", separateVolumes},
 	{"share mounts with pods", shareMounts}, // after every mount above, so that they propagate too
 	{"set machine identity", setMachineIdentity},
+	{"keep the journal", keepJournal},
 	{"choose the iptables flavour", chooseIPTables},
 	{"let pods reach the engine's DNS", redirectEngineDNS}, // needs the flavour
 	{"set DNS search domains", setDNSSearch},
