@@ -1,7 +1,8 @@
 import type { Engine } from '../src/engine/index.ts'
 
 /**
- * Memory of containers in MiB as the kernel accounts it, without page cache that can be given back. Rejects if the engine
+ * Memory of containers in MiB as the kernel accounts it, without the page cache of files: that can be given back, and what
+ * several containers read is put down to the first of them alone. Rejects if the engine
  * reports none, as Docker 20.10 does where a container is in a cgroup hierarchy that its host has not mounted.
  */
 export async function memory(engine: Engine, containers: readonly string[]): Promise<number> {
@@ -16,7 +17,10 @@ export async function memory(engine: Engine, containers: readonly string[]): Pro
           `The container engine reports no memory for ${name}: see its log, and whether every hierarchy in /proc/self/cgroup is mounted`,
         )
       }
-      return usage - (details['total_inactive_file'] ?? details['inactive_file'] ?? 0)
+      const cached = ['inactive_file', 'active_file'].map(
+        (name) => details[`total_${name}`] ?? details[name] ?? 0,
+      )
+      return cached.reduce((left, bytes) => left - bytes, usage)
     }),
   )
   return Math.round(amounts.reduce((sum, amount) => sum + amount, 0) / 2 ** 20)

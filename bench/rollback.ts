@@ -1,3 +1,4 @@
+import type { RollbackReport } from '../src/index.ts'
 import { ordinarySuite } from '../test/snapshot/suite.ts'
 import { type Benchmark, round, seconds } from './benchmark.ts'
 import { createMayfly, createUsable } from './tool.ts'
@@ -13,16 +14,25 @@ export const rollback: Benchmark = {
       unit: 's',
       note: 'the same, until the API shows that state; kind: delete and create',
     },
+    'rollback-processes': {
+      unit: 's',
+      note: "the same, until no process of the suite's is left; kind: delete and create",
+    },
   }),
   async mayfly({ image }) {
     await using cluster = await createMayfly(image)
     const snapshot = await cluster.snapshot()
     await ordinarySuite(cluster.kube)
-    let pristineMs = Number.NaN
+    let report: RollbackReport | undefined
     const took = await seconds(async () => {
-      pristineMs = (await cluster.rollback(snapshot)).pristineMs
+      report = await cluster.rollback(snapshot)
     })
-    return { rollback: took, 'rollback-pristine': round(pristineMs / 1000) }
+    const { processesGoneMs = Number.NaN } = (await report?.settled) ?? {}
+    return {
+      rollback: took,
+      'rollback-pristine': round((report?.pristineMs ?? Number.NaN) / 1000),
+      'rollback-processes': round(processesGoneMs / 1000),
+    }
   },
   async peer({ engine, kind }) {
     await using clusters = new AsyncDisposableStack()
@@ -31,6 +41,6 @@ export const rollback: Benchmark = {
       await used.delete()
       clusters.use(await createUsable(kind, engine))
     })
-    return { rollback: took, 'rollback-pristine': took }
+    return { rollback: took, 'rollback-pristine': took, 'rollback-processes': took }
   },
 }
