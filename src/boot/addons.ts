@@ -1,6 +1,7 @@
 import { type Engine, readFile } from '../engine/index.ts'
 import { applyAll, type Kube, parseManifests } from '../kube/index.ts'
-import { apiServerPort, type ClusterPlan, controlPlaneHost, type PlannedNode } from './plan.ts'
+import { apiServerPort, controlPlaneHost } from './endpoints.ts'
+import type { ClusterPlan, PlannedNode } from './plan.ts'
 
 /** Installs what every cluster has beyond kubeadm's: the network daemon and the default storage class. */
 export async function installAddons(

@@ -10,10 +10,9 @@ export function firstAddresses(cidr: string, count: number): string[] {
 export function subnetsOf(cidr: string, bits: number): (at: number) => string | undefined {
   const { base, version, prefix } = parseCidr(cidr)
   const width = version === 6 ? 128 : 32
-  const length = Math.max(bits, prefix)
   return (at) => {
-    if (BigInt(at) >= 1n << BigInt(length - prefix)) return undefined
-    return `${formatAddress(base + (BigInt(at) << BigInt(width - length)), version)}/${length}`
+    if (bits < prefix || BigInt(at) >= 1n << BigInt(bits - prefix)) return undefined
+    return `${formatAddress(base + (BigInt(at) << BigInt(width - bits)), version)}/${bits}`
   }
 }
 

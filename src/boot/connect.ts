@@ -1,8 +1,9 @@
 import { type Engine, inspectContainer, publishedPort, readFile } from '../engine/index.ts'
 import { connectKube, type Kube } from '../kube/index.ts'
 import { adminKubeconfig, type ClusterAuthorities } from '../pki/index.ts'
+import { apiServerPort, publishedAddress } from './endpoints.ts'
 import { loadBalancerName } from './entry.ts'
-import { apiServerPort, type ClusterPlan, controlPlanes, publishedAddress } from './plan.ts'
+import { type ClusterPlan, controlPlanes } from './plan.ts'
 
 /** Connects to a cluster of these authorities through the port of the host that leads to its API server. */
 export async function connectAsAdmin(

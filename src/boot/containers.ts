@@ -1,13 +1,8 @@
 import type { ContainerSpec, Engine, Privilege } from '../engine/index.ts'
 import { engineStoreMounts, sharedLayersMounts } from '../images/index.ts'
 import { type Labels, label } from '../reaper/index.ts'
-import {
-  apiServerPort,
-  type ClusterPlan,
-  controlPlaneAddress,
-  controlPlaneHost,
-  type PlannedNode,
-} from './plan.ts'
+import { apiServerPort, controlPlaneHost } from './endpoints.ts'
+import { type ClusterPlan, controlPlaneAddress, type PlannedNode } from './plan.ts'
 
 /** What every node container of a cluster has in common. */
 export interface NodeSurroundings {

@@ -1,7 +1,8 @@
 import { type ContainerSpec, noPrivilege } from '../engine/index.ts'
 import { label } from '../reaper/index.ts'
 import { apiServerMapping, type NodeSurroundings } from './containers.ts'
-import { type ClusterPlan, controlPlaneHost, type PlannedNode } from './plan.ts'
+import { controlPlaneHost } from './endpoints.ts'
+import type { ClusterPlan, PlannedNode } from './plan.ts'
 import type { SnapshotManifest } from './snapshot-manifest.ts'
 
 /**

@@ -11,8 +11,9 @@ import {
 import { messageOf } from '../errors.ts'
 import { label } from '../reaper/index.ts'
 import { apiServerMapping, type NodeSurroundings } from './containers.ts'
+import { apiServerEndpoint, apiServerPort } from './endpoints.ts'
 import { freeHostPort } from './host-ports.ts'
-import { apiServerEndpoint, apiServerPort, type ClusterPlan, controlPlanes } from './plan.ts'
+import { type ClusterPlan, controlPlanes } from './plan.ts'
 
 /** Role label of the container that spreads connections over several control planes. */
 export const loadBalancerRole = 'load-balancer'

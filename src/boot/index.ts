@@ -17,7 +17,7 @@ import { withHostPorts } from './host-ports.ts'
 import { claimNetwork } from './network.ts'
 import { whileNodesRun } from './node-death.ts'
 import { type NodeImageFacts, nodeImageFacts } from './node-image.ts'
-import { type ClusterPlan, controlPlanes, planCluster } from './plan.ts'
+import { type ClusterPlan, controlPlanes, planCluster, podCidrPools } from './plan.ts'
 import { waitForApiServer, waitForControllers, waitForDns, waitForPodsAndNodes } from './ready.ts'
 import type { BaseSnapshot } from './restore.ts'
 import type { StoredSnapshot } from './snapshot-store.ts'
@@ -27,19 +27,13 @@ export { bakeForImage } from './bake.ts'
 export type { BootOptions } from './boot-options.ts'
 export { connectAsAdmin } from './connect.ts'
 export { deriveSnapshot, type PortableState } from './derived-snapshot.ts'
+export { apiServerPort, publishedAddress } from './endpoints.ts'
 export { loadBalancerName, loadBalancerRole } from './entry.ts'
 export { type JoinOptions, joinNode } from './join.ts'
 export { removeNode } from './leave.ts'
 export { networkName } from './network.ts'
 export { nodeImageContentLabel, nodeImageLabel, nodeImageVersion } from './node-document.ts'
-export {
-  apiServerPort,
-  type ClusterPlan,
-  controlPlaneEndpoint,
-  controlPlaneNames,
-  type PlannedNode,
-  publishedAddress,
-} from './plan.ts'
+export { type ClusterPlan, controlPlaneEndpoint, controlPlaneNames, type PlannedNode } from './plan.ts'
 export type { BaseSnapshot } from './restore.ts'
 export { waitUntilUsable } from './resume.ts'
 export { placeBehindLoadBalancer } from './several.ts'
@@ -71,6 +65,8 @@ export interface BootedCluster {
 export async function bootCluster(spec: ClusterSpec, options: BootOptions): Promise<BootedCluster> {
   const { engine, progress, signal } = options
   assertReachable(spec, engine)
+  // Told of now, before anything is made.
+  podCidrPools(spec)
   const image = await nodeImageFacts(engine, spec)
   const base = options.base && given(options.base, image)
   // A control plane alone needs nothing of the host that other containers do not have.

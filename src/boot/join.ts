@@ -86,21 +86,25 @@ export async function joinNode(
   return extended
 }
 
-/** The plan with one more node, at the first place that nobody has. Pure. */
+/**
+ * The plan with one more node, at the first place that nobody has. Pure.
+ *
+ * @throws MayflyError `CONFIG_INVALID` when a pod subnet has no room for it
+ */
 export function planWithNode(plan: ClusterPlan, spec: NodeSpec): ClusterPlan {
   const ipv4 = plan.subnets.find((cidr) => !cidr.includes(':'))
   const ipv6 = plan.subnets.find((cidr) => cidr.includes(':'))
   const subnets = { ...(ipv4 && { ipv4 }), ...(ipv6 && { ipv6 }) }
   const taken = new Set(plan.nodes.flatMap(({ addresses, podCidrs }) => [...addresses, ...podCidrs]))
-  const places = planCluster(withNodes(plan.spec, Array(plan.nodes.length + 1).fill(spec)), subnets).nodes
-  const node = places.find(
+  const places = planCluster(withNodes(plan.spec, [...plan.spec.nodes, spec]), subnets).nodes
+  const place = places.find(
     ({ addresses, podCidrs }) => ![...addresses, ...podCidrs].some((a) => taken.has(a)),
   )
-  if (!node) throw new Error(`no place for node ${spec.name}`)
+  if (!place) throw new Error(`no place for node ${spec.name}`)
   return {
     ...plan,
     spec: withNodes(plan.spec, [...plan.spec.nodes, spec]),
-    nodes: [...plan.nodes, node],
+    nodes: [...plan.nodes, { ...place, spec }],
   }
 }
 

@@ -1,10 +1,9 @@
-import { applyPatch, type Operation } from 'rfc6902'
 import { parse, parseAllDocuments, stringify } from 'yaml'
 import type { NodeSpec } from '../config/index.ts'
-import { MayflyError } from '../errors.ts'
-import { apiServerPort, type ClusterPlan, controlPlaneHost, type PlannedNode } from './plan.ts'
-
-type Document = Record<string, unknown> & { kind: string; apiVersion: string }
+import { clusterConfiguration, ownNames } from './cluster-configuration.ts'
+import { apiServerPort } from './endpoints.ts'
+import { type Argument, argumentsOf, type Document, type Patches, patch } from './kubeadm-patches.ts'
+import type { ClusterPlan, PlannedNode } from './plan.ts'
 
 /** What the configuration is rendered for besides the plan. */
 export interface KubeadmTarget {
@@ -21,7 +20,7 @@ export interface KubeadmTarget {
 export function kubeadmConfig(plan: ClusterPlan, node: PlannedNode, target: KubeadmTarget): string {
   const documents = [
     withoutPreflight(patch(initConfiguration(plan, node), plan.spec, node.spec)),
-    withOwnNames(plan, patch(clusterConfiguration(plan, target), plan.spec, node.spec)),
+    withOwnNames(plan, clusterConfiguration(plan.spec, target.kubernetes)),
     // kubeadm would give it to every node: what is for one node is added to that node's own copy.
     patch(kubeletConfiguration(plan, target), plan.spec),
     patch(proxyConfiguration(plan), plan.spec, node.spec),
@@ -50,9 +49,6 @@ function withoutPreflight(document: Document): Document {
   return { ...document, skipPhases: [...new Set(['preflight', ...skipped])] }
 }
 
-/** Names by which this process reaches API servers, through the engine's published ports. */
-const ownNames = ['localhost', '127.0.0.1', '::1']
-
 /** A patch that adds names replaces the whole list, by RFC 7386, and would lock this process out. */
 function withOwnNames({ engineHost }: ClusterPlan, document: Document): Document {
   const apiServer = (document['apiServer'] ?? {}) as { certSANs?: string[] }
@@ -60,38 +56,6 @@ function withOwnNames({ engineHost }: ClusterPlan, document: Document): Document
   const certSANs = [...new Set([...ownNames, ...remote, ...(apiServer.certSANs ?? [])])]
   return { ...document, apiServer: { ...apiServer, certSANs } }
 }
-
-function clusterConfiguration({ spec }: ClusterPlan, { kubernetes }: KubeadmTarget): Document {
-  const { networking, featureGates, runtimeConfig } = spec
-  const gates = Object.entries(featureGates).map(([name, on]) => `${name}=${on}`)
-  const gateArgs = gates.length > 0 ? [{ name: 'feature-gates', value: gates.join(',') }] : []
-  const runtime = Object.entries(runtimeConfig).map(([name, on]) => `${name}=${on}`)
-  const runtimeArgs = runtime.length > 0 ? [{ name: 'runtime-config', value: runtime.join(',') }] : []
-  return {
-    apiVersion: 'kubeadm.k8s.io/v1beta4',
-    kind: 'ClusterConfiguration',
-    kubernetesVersion: kubernetes,
-    clusterName: spec.name,
-    controlPlaneEndpoint: `${controlPlaneHost}:${apiServerPort}`,
-    networking: {
-      podSubnet: networking.podSubnets.join(','),
-      serviceSubnet: networking.serviceSubnets.join(','),
-    },
-    apiServer: {
-      certSANs: ownNames,
-      extraArgs: [...gateArgs, ...runtimeArgs],
-    },
-    controllerManager: { extraArgs: [...controllerManagerArgs, ...gateArgs] },
-    scheduler: { extraArgs: gateArgs },
-  }
-}
-
-const controllerManagerArgs = [
-  { name: 'enable-hostpath-provisioner', value: 'true' },
-  // By default it asks for its controllers' service accounts at 20 a second, and needs over a second to start.
-  { name: 'kube-api-qps', value: '200' },
-  { name: 'kube-api-burst', value: '400' },
-]
 
 /**
  * From version 1.35 on the kubelet refuses cgroup v1 unless told otherwise; 1.31 knows the field that tells. A snapshot
@@ -140,76 +104,6 @@ function proxyConfiguration({ spec }: ClusterPlan): Document {
     iptables: { minSyncPeriod: '1s' },
     nftables: { minSyncPeriod: '1s' },
   }
-}
-
-/** Merge and JSON patches, as a cluster and its nodes have them. */
-type Patches = Pick<NodeSpec, 'kubeadmConfigPatches' | 'kubeadmConfigPatchesJSON6902'>
-
-/** Applies the patches of the cluster, then those of the node, as kind does. */
-function patch(document: Document, ...sources: readonly Patches[]): Document {
-  let patched = document
-  for (const text of sources.flatMap(({ kubeadmConfigPatches }) => kubeadmConfigPatches)) {
-    for (const change of parseAllDocuments(text).map((parsed) => parsed.toJS() as Document)) {
-      if (change?.kind !== document.kind) continue
-      // A patch written for another version of the API is for this document all the same.
-      patched = { ...(merge(patched, change) as Document), apiVersion: document.apiVersion }
-    }
-  }
-  for (const json of sources.flatMap(({ kubeadmConfigPatchesJSON6902 }) => kubeadmConfigPatchesJSON6902)) {
-    const [group, version] = document.apiVersion.split('/')
-    const applies =
-      json.kind === document.kind && (!json.version || (json.group === group && json.version === version))
-    if (applies) patched = patchJson(patched, json.patch, json.kind)
-  }
-  return patched
-}
-
-function patchJson(document: Document, operations: readonly Operation[], kind: string): Document {
-  const copy = structuredClone(document)
-  const failed = applyPatch(copy, structuredClone([...operations])).find((outcome) => outcome !== null)
-  if (failed) {
-    throw new MayflyError(
-      'CONFIG_INVALID',
-      `A kubeadmConfigPatchesJSON6902 entry does not apply to ${kind}: ${failed.message}`,
-      { hint: 'Change its path to one of this document', output: stringify(document) },
-    )
-  }
-  return copy
-}
-
-/** A merge patch, by RFC 7386: objects merge, `null` removes, all else replaces. */
-function merge(target: unknown, change: unknown, field = ''): unknown {
-  if (!isObject(change)) return change
-  if (/^(kubeletE|e)xtraArgs$/.test(field)) return mergeArguments(target, change)
-  const result: Record<string, unknown> = isObject(target) ? { ...target } : {}
-  for (const [name, value] of Object.entries(change)) {
-    if (value === null) delete result[name]
-    else result[name] = merge(result[name], value, name)
-  }
-  return result
-}
-
-/** A flag in kubeadm's configuration since v1beta4. */
-interface Argument {
-  name: string
-  value: string
-}
-
-/** Patches written for kubeadm up to v1beta3 have flags as a map, which merges with the list that v1beta4 has. */
-function mergeArguments(target: unknown, change: Record<string, unknown>): Argument[] {
-  const others = argumentsOf(target).filter(({ name }) => !Object.hasOwn(change, name))
-  const given = Object.entries(change).flatMap(([name, value]) =>
-    value === null ? [] : [{ name, value: String(value) }],
-  )
-  return [...others, ...given]
-}
-
-function argumentsOf(list: unknown): Argument[] {
-  return Array.isArray(list) ? (list as Argument[]) : []
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
 /** A taint of a Node object. */
@@ -267,26 +161,6 @@ function parseTaint(text: string): Taint {
   const [pair = '', effect = ''] = text.split(':', 2)
   const [key = '', value] = pair.split('=', 2)
   return { key, ...(value !== undefined && { value }), effect }
-}
-
-/** What patches say that goes into certificates, which kubeadm does not make for restored clusters. */
-export interface CertificateSettings {
-  /** More names and addresses for API servers. */
-  certSans: string[]
-  /** DNS domain of the cluster. */
-  dnsDomain: string
-}
-
-/** Reads the settings for certificates out of the patched ClusterConfiguration. */
-export function certificateSettings(plan: ClusterPlan): CertificateSettings {
-  const first = plan.nodes.find(({ spec }) => spec.role === 'control-plane')
-  // The version decides nothing of what is read here.
-  const document = clusterConfiguration(plan, { kubernetes: '' })
-  const { apiServer, networking } = patch(document, plan.spec, ...(first ? [first.spec] : [])) as {
-    apiServer?: { certSANs?: string[] }
-    networking?: { dnsDomain?: string }
-  }
-  return { certSans: apiServer?.certSANs ?? [], dnsDomain: networking?.dnsDomain ?? 'cluster.local' }
 }
 
 /** What a kubelet configuration of one node is made from. */

@@ -1,13 +1,9 @@
 import { isIPv6 } from 'node:net'
 import type { ClusterSpec, NodeSpec } from '../config/index.ts'
 import type { Engine } from '../engine/index.ts'
+import { MayflyError } from '../errors.ts'
 import { firstAddresses, subnetsOf } from './addresses.ts'
-
-/** Resolves to the control plane inside every node; one name for all clusters, so that a snapshot can name it. */
-export const controlPlaneHost = 'control-plane.mayfly.internal'
-
-/** The port that API servers listen on, inside nodes. */
-export const apiServerPort = 6443
+import { nodeMaskSizes } from './cluster-configuration.ts'
 
 /** One node with everything that is decided before it exists. */
 export interface PlannedNode {
@@ -50,12 +46,10 @@ export function planCluster(
   const families = familiesOf(spec)
   // The first two are taken: see loadBalancerAddresses.
   const pools = families.map((family) => firstAddresses(required(subnets[family]), spec.nodes.length + 2))
-  const podPools = networking.podSubnets.map((cidr) =>
-    subnetsOf(cidr, isIPv6(cidr.split('/')[0] ?? '') ? 64 : 24),
-  )
+  const podPools = podCidrPools(spec)
   const serviceAddresses = networking.serviceSubnets.map((cidr) => firstAddresses(cidr, 10))
   const nodes = spec.nodes.map((node, at): PlannedNode => {
-    const podCidrs = podPools.map((pool) => required(pool(at)))
+    const podCidrs = podPools.map((pool) => pool(at))
     return { spec: node, addresses: pools.map((pool) => required(pool[at + 2])), podCidrs }
   })
   const ofFamilies = families.map((family) => required(subnets[family]))
@@ -69,6 +63,30 @@ export function planCluster(
     dnsAddress: required(serviceAddresses[0]?.[9]),
     ...(engine.remoteHost !== undefined && { engineHost: engine.remoteHost }),
   }
+}
+
+/**
+ * The parts of the pod subnets that nodes get, by the nodes' place.
+ *
+ * @throws MayflyError `CONFIG_INVALID` when a pod subnet has not as many
+ */
+export function podCidrPools(spec: ClusterSpec): ((at: number) => string)[] {
+  const sizes = nodeMaskSizes(spec)
+  return spec.networking.podSubnets.map((cidr, family) => {
+    const size = sizes[family] ?? 0
+    const pool = subnetsOf(cidr, size)
+    const count = spec.nodes.length
+    if (pool(count - 1) === undefined) {
+      throw new MayflyError(
+        'CONFIG_INVALID',
+        `networking.podSubnet ${cidr} has no room for ${count === 1 ? 'a node, which' : `${count} nodes, of which each`} gets a /${size}`,
+        {
+          hint: 'Choose a larger subnet, or a longer prefix for nodes: node-cidr-mask-size of the controller manager',
+        },
+      )
+    }
+    return (at) => required(pool(at))
+  })
 }
 
 /**
@@ -103,29 +121,9 @@ export function controlPlaneAddress(plan: ClusterPlan, node: PlannedNode): strin
   return required(addresses[0])
 }
 
-/** Where an API server is reached, as `address:port`. */
-export function apiServerEndpoint([address = '']: readonly string[]): string {
-  return `${bracketed(address)}:${apiServerPort}`
-}
-
 /** The name or address of the control plane for whoever is in the cluster's network. */
 export function controlPlaneEndpoint(plan: ClusterPlan): string {
   return (plan.loadBalancer ?? controlPlanes(plan.nodes)[0]?.addresses ?? [''])[0] ?? ''
-}
-
-/**
- * Where this process reaches a port of the engine's host, as it stands before the port.
- *
- * @param listening The address that the port is published on
- */
-export function publishedAddress(listening: string, engineHost: string | undefined): string {
-  if (listening === '0.0.0.0' || listening === '') return bracketed(engineHost ?? '127.0.0.1')
-  return bracketed(listening === '::' ? (engineHost ?? '::1') : listening)
-}
-
-/** An address as it stands before a port. */
-export function bracketed(address: string): string {
-  return address.includes(':') ? `[${address}]` : address
 }
 
 function required<T>(value: T | undefined): T {

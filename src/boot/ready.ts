@@ -2,7 +2,7 @@ import { type Engine, type ExecResult, exec } from '../engine/index.ts'
 import { MayflyError, messageOf } from '../errors.ts'
 import { conditionOf, describeFailure, type Kube, type KubeObject, watchList } from '../kube/index.ts'
 import { deadline, until, type WaitLimits, waitError } from '../wait.ts'
-import { certificateSettings } from './kubeadm.ts'
+import { certificateSettings } from './cluster-configuration.ts'
 import { type ClusterPlan, controlPlanes } from './plan.ts'
 
 /** Waits until the API server says that it is ready. */

@@ -3,16 +3,14 @@ import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { ContainerFile } from '../engine/index.ts'
 import { type ClusterAuthorities, controlPlaneFiles, workerFiles } from '../pki/index.ts'
+import { certificateSettings } from './cluster-configuration.ts'
 import { controlPlaneOnlyFiles, keysOfNodes } from './control-plane-only.ts'
-import { certificateSettings, hasOwnKubeletConfiguration, nodeRegistration } from './kubeadm.ts'
+import { apiServerEndpoint, apiServerPort, bracketed, controlPlaneHost } from './endpoints.ts'
+import { hasOwnKubeletConfiguration, nodeRegistration } from './kubeadm.ts'
 import { nodeDocumentFile } from './node-document.ts'
 import {
-  apiServerEndpoint,
-  apiServerPort,
-  bracketed,
   type ClusterPlan,
   controlPlaneAddress,
-  controlPlaneHost,
   controlPlanes,
   loadBalancerAddresses,
   type PlannedNode,
@@ -212,6 +210,7 @@ function placeholderValues(
   node: PlannedNode,
   { initialCluster, born }: EtcdOrigin,
 ): Record<string, string> {
+  const maskSizeOf = (family: (cidr: string) => boolean) => node.podCidrs.find(family)?.split('/')[1] ?? ''
   const values: Record<keyof typeof placeholders, string> = {
     nodeName: node.spec.name,
     nodeAddress: node.addresses[0] ?? '',
@@ -219,6 +218,8 @@ function placeholderValues(
     etcdCluster: initialCluster,
     etcdClusterState: born ? 'new' : 'existing',
     ...electionValues(plan.loadBalancer !== undefined),
+    nodeMaskSizeIpv4: maskSizeOf((cidr) => !cidr.includes(':')),
+    nodeMaskSizeIpv6: maskSizeOf((cidr) => cidr.includes(':')),
   }
   return Object.fromEntries(
     Object.entries(placeholders).map(([name, placeholder]) => [

@@ -1,7 +1,8 @@
 import { randomUUID } from 'node:crypto'
 import { stringify } from 'yaml'
+import { apiServerPort, controlPlaneHost } from './endpoints.ts'
 import { nodeRegistration } from './kubeadm.ts'
-import { apiServerPort, type ClusterPlan, controlPlaneHost, type PlannedNode } from './plan.ts'
+import type { ClusterPlan, PlannedNode } from './plan.ts'
 import type { SnapshotManifest } from './snapshot-manifest.ts'
 
 /** An object for etcd: its key, and the object as the API server's storage reads it. */

@@ -1,14 +1,9 @@
 import { execOrThrow, probePrivilege } from '../engine/index.ts'
+import { apiServerEndpoint, controlPlaneHost } from './endpoints.ts'
 import { startLoadBalancer } from './entry.ts'
 import type { JoinOptions } from './join.ts'
 import { networkName } from './network.ts'
-import {
-  apiServerEndpoint,
-  type ClusterPlan,
-  controlPlaneHost,
-  controlPlanes,
-  loadBalancerAddresses,
-} from './plan.ts'
+import { type ClusterPlan, controlPlanes, loadBalancerAddresses } from './plan.ts'
 import { electionValues } from './restore.ts'
 
 /**

@@ -1,4 +1,5 @@
 import { parse, stringify } from 'yaml'
+import { nodeMaskFlags } from './cluster-configuration.ts'
 
 /** What is used of a static pod's manifest. */
 interface StaticPod {
@@ -25,6 +26,8 @@ export const placeholders = {
   leaderElection: '@LEADER_ELECTION@',
   etcdHeartbeat: '@ETCD_HEARTBEAT_MS@',
   etcdElection: '@ETCD_ELECTION_MS@',
+  nodeMaskSizeIpv4: '@NODE_MASK_SIZE_IPV4@',
+  nodeMaskSizeIpv6: '@NODE_MASK_SIZE_IPV6@',
 } as const
 
 /** The node that a snapshot is made on. */
@@ -131,6 +134,11 @@ function onAnyNode(text: string, from: Origin): string {
 function templateArgument(argument: string, cluster: string): string {
   if (argument.startsWith('--initial-cluster=')) return `--initial-cluster=${placeholders.etcdCluster}`
   if (argument === `--cluster-name=${cluster}`) return `--cluster-name=${placeholders.clusterName}`
+  // It depends on the number of nodes.
+  if (argument.startsWith(`--${nodeMaskFlags[4]}=`))
+    return `--${nodeMaskFlags[4]}=${placeholders.nodeMaskSizeIpv4}`
+  if (argument.startsWith(`--${nodeMaskFlags[6]}=`))
+    return `--${nodeMaskFlags[6]}=${placeholders.nodeMaskSizeIpv6}`
   if (argument === '--leader-elect=true') return `--leader-elect=${placeholders.leaderElection}`
   return argument
 }

@@ -1,4 +1,5 @@
 import { type Cidr, canonicalAddress, overlaps, parseCidr } from './cidr.ts'
+import { longestNodeMaskSizes } from './node-masks.ts'
 import { type FieldPath, formatPath, notAllowed, type Problem } from './problems.ts'
 import type { ClusterSpec, IpFamily } from './spec.ts'
 
@@ -172,14 +173,13 @@ function checkSizes(spec: ClusterSpec, pods: Cidr[], services: Cidr[]): Problem[
     const allowed = `a subnet of at least 16 addresses (a prefix of /${longest} or shorter)`
     problems.push({ path: ['networking', 'serviceSubnet'], reason: notAllowed(service.text, allowed) })
   }
-  // Each node gets a /24 or a /64 out of the pod subnet, unless the controller manager is told otherwise.
+  // What patches set is known, and compared, once they are applied.
   if (JSON.stringify(spec).includes('node-cidr-mask-size')) return problems
-  for (const pod of pods) {
-    const nodePrefix = pod.family === 4 ? 24 : 64
-    const bits = nodePrefix - pod.prefix
-    if (bits >= 0 && bits <= 16 && 2 ** bits >= spec.nodes.length) continue
-    const most = nodePrefix - Math.ceil(Math.log2(spec.nodes.length))
-    const allowed = `a prefix from /${nodePrefix - 16} to /${most} (nodes: ${spec.nodes.length}, each gets a /${nodePrefix} of it)`
+  for (const [at, pod] of pods.entries()) {
+    const longest = longestNodeMaskSizes[pod.family]
+    if ((spec.networking.nodeMaskSizes[at] ?? 0) <= longest) continue
+    const most = longest - Math.ceil(Math.log2(spec.nodes.length + 1))
+    const allowed = `a prefix of /${most} or shorter (nodes: ${spec.nodes.length}, and room for one more; each gets a /${longest} of it at least)`
     problems.push({ path: ['networking', 'podSubnet'], reason: notAllowed(pod.text, allowed) })
   }
   return problems

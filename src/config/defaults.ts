@@ -1,6 +1,7 @@
 import { randomInt } from 'node:crypto'
 import { resolve } from 'node:path'
-import type { Cidr } from './cidr.ts'
+import { type Cidr, parseCidr } from './cidr.ts'
+import { nodeMaskSize } from './node-masks.ts'
 import type { ParsedCluster, ParsedNode } from './schema.ts'
 import type {
   ClusterSpec,
@@ -64,7 +65,7 @@ export function mergeClusters(config: ParsedCluster, options: ParsedCluster): Pa
 /** Fills in every default. */
 export function completeSpec(cluster: ParsedCluster, env: Environment): ClusterSpec {
   const name = cluster.name ?? `mayfly-${randomSuffix()}`
-  const networking = completeNetworking(cluster.networking ?? {})
+  const networking = completeNetworking(cluster.networking ?? {}, cluster.nodes?.length || 1)
   const image = cluster.image ?? (env['MAYFLY_NODE_IMAGE'] || DEFAULT_NODE_IMAGE)
   const nameOf = nodeNamer(name)
   const parsedNodes: ParsedNode[] = cluster.nodes?.length ? cluster.nodes : [{}]
@@ -150,18 +151,26 @@ function completeNode(
   }
 }
 
-function completeNetworking(networking: NonNullable<ParsedCluster['networking']>): NetworkingSpec {
+function completeNetworking(
+  networking: NonNullable<ParsedCluster['networking']>,
+  nodes: number,
+): NetworkingSpec {
   const { ipFamily = 'ipv4', podSubnet, serviceSubnet, dnsSearch } = networking
   // A dual-stack cluster has one primary family; what is given for pods or Services decides it for both.
   const first = (podSubnet ?? serviceSubnet)?.[0]?.family ?? 4
   const families = ipFamily === 'ipv4' ? [4 as const] : ipFamily === 'ipv6' ? [6 as const] : bothFrom(first)
   const textsOf = (cidrs: Cidr[] | undefined, defaults: Record<4 | 6, string>) =>
     cidrs?.map(({ text }) => text) ?? families.map((family) => defaults[family])
+  const podSubnets = textsOf(podSubnet, defaultSubnets.pods)
   return {
     ipFamily,
     apiServerPort: networking.apiServerPort ?? 0,
     apiServerAddress: networking.apiServerAddress ?? (ipFamily === 'ipv6' ? '::1' : '127.0.0.1'),
-    podSubnets: textsOf(podSubnet, defaultSubnets.pods),
+    podSubnets,
+    nodeMaskSizes: podSubnets.flatMap((text) => {
+      const cidr = parseCidr(text)
+      return cidr ? [nodeMaskSize(cidr, nodes)] : []
+    }),
     serviceSubnets: textsOf(serviceSubnet, defaultSubnets.services),
     disableDefaultCNI: networking.disableDefaultCNI ?? false,
     kubeProxyMode: networking.kubeProxyMode ?? 'iptables',

@@ -78,6 +78,11 @@ export interface NetworkingSpec {
   readonly apiServerAddress: string
   /** CIDRs in canonical form: one, or with `dual` one of each family, the primary family first. */
   readonly podSubnets: readonly string[]
+  /**
+   * Prefix lengths of the parts that each node gets of the pod subnets, in their order; patches that set the controller
+   * manager's `node-cidr-mask-size` come before.
+   */
+  readonly nodeMaskSizes: readonly number[]
   /** CIDRs in canonical form, families in the same order as {@link NetworkingSpec.podSubnets}. */
   readonly serviceSubnets: readonly string[]
   readonly disableDefaultCNI: boolean

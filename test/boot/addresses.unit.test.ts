@@ -33,7 +33,7 @@ test('subnets of a subnet, until there are no more', () => {
   ])
 })
 
-test('a subnet that is too small to divide is the only one', () => {
-  const only = subnetsOf('10.1.2.0/26', 24)
-  expect([only(0), only(1)]).toEqual(['10.1.2.0/26', undefined])
+test('a subnet holds one of its own size, and none that is larger', () => {
+  const [same, larger] = [subnetsOf('10.1.2.0/26', 26), subnetsOf('10.1.2.0/26', 24)]
+  expect([same(0), same(1), larger(0)]).toEqual(['10.1.2.0/26', undefined, undefined])
 })

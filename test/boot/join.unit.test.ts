@@ -34,6 +34,27 @@ test('it takes the place of one that was removed, and never that of one that is 
   expect(extended.spec.nodes.map(({ name }) => name)).toEqual(['c-control-plane', 'a', 'c', 'd'])
 })
 
+test('in a small pod subnet it gets as much as the others have, until there is no more', async () => {
+  const spec = await resolveClusterSpec({
+    name: 'c',
+    nodes: ['control-plane', 'worker'],
+    networking: { podSubnet: '10.1.0.0/24' },
+  })
+  const [, worker] = spec.nodes
+  if (!worker) throw new Error('no such node')
+  let plan = planCluster(spec, { ipv4: '172.30.1.0/24' })
+  for (const name of ['b', 'c']) plan = planWithNode(plan, { ...worker, name })
+  expect(plan.nodes.map(({ podCidrs }) => podCidrs)).toEqual([
+    ['10.1.0.0/26'],
+    ['10.1.0.64/26'],
+    ['10.1.0.128/26'],
+    ['10.1.0.192/26'],
+  ])
+  expect(() => planWithNode(plan, { ...worker, name: 'd' })).toThrow(
+    'networking.podSubnet 10.1.0.0/24 has no room for 5 nodes, of which each gets a /26',
+  )
+})
+
 test('what a node or pod said before its node was started is no news', () => {
   const startedAt = new Map([['n', '2026-01-01T00:00:10Z']])
   const node = (lastHeartbeatTime: string) => ({

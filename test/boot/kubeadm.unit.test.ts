@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { parse, parseAllDocuments } from 'yaml'
+import { certificateSettings } from '../../src/boot/cluster-configuration.ts'
 import {
-  certificateSettings,
   hasOwnKubeletConfiguration,
   kubeadmConfig,
   nodeKubeletConfiguration,
@@ -53,6 +53,47 @@ describe('the configuration for kubeadm init', () => {
   test('leaves kube-proxy out when asked to', async () => {
     const { InitConfiguration } = await documents({ networking: { kubeProxyMode: 'none' } })
     expect(InitConfiguration).toMatchObject({ skipPhases: ['preflight', 'addon/kube-proxy'] })
+  })
+
+  const flagsOfControllerManager = async (options: ClusterOptions) => {
+    const { ClusterConfiguration } = await documents(options)
+    const { extraArgs } = { ...(ClusterConfiguration?.['controllerManager'] as { extraArgs?: Flag[] }) }
+    return (extraArgs ?? []).filter(({ name }) => name.startsWith('node-cidr-mask-size'))
+  }
+  interface Flag {
+    name: string
+    value: string
+  }
+  const ipv4Size = (value: string) => ({ name: 'node-cidr-mask-size-ipv4', value })
+  const controllerManager = (extraArgs: unknown) =>
+    `kind: ClusterConfiguration\ncontrollerManager: ${JSON.stringify({ extraArgs })}\n`
+
+  test('tells the controller manager how much of a small pod subnet each node gets', async () => {
+    expect(await flagsOfControllerManager({ networking: { podSubnet: '10.1.0.0/16' } })).toEqual([])
+    const networking = { podSubnet: '10.1.0.0/24' }
+    expect(await flagsOfControllerManager({ networking })).toEqual([ipv4Size('25')])
+    // A list in a patch replaces the one that it meets.
+    const other = controllerManager([{ name: 'v', value: '3' }])
+    expect(await flagsOfControllerManager({ networking, kubeadmConfigPatches: [other] })).toEqual([
+      ipv4Size('25'),
+    ])
+    const dual = { ipFamily: 'dual', podSubnet: '10.1.0.0/16,fd00::/64' } as const
+    expect(await flagsOfControllerManager({ networking: dual })).toEqual([
+      { name: 'node-cidr-mask-size-ipv6', value: '65' },
+    ])
+  })
+
+  test('tells it what a patch says, by the flag that kubeadm checks', async () => {
+    const networking = { podSubnet: '10.1.0.0/26' }
+    for (const patch of [
+      controllerManager([{ name: 'node-cidr-mask-size', value: '28' }]),
+      controllerManager([{ name: 'node-cidr-mask-size-ipv4', value: '28' }]),
+      controllerManager({ 'node-cidr-mask-size': 28 }),
+    ]) {
+      expect(await flagsOfControllerManager({ networking, kubeadmConfigPatches: [patch] })).toEqual([
+        ipv4Size('28'),
+      ])
+    }
   })
 
   test('merge patches: objects merge, lists are replaced, null removes; the node comes after the cluster', async () => {

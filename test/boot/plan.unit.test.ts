@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest'
-import { controlPlaneAddress, familiesOf, planCluster, publishedAddress } from '../../src/boot/plan.ts'
+import { publishedAddress } from '../../src/boot/endpoints.ts'
+import { controlPlaneAddress, familiesOf, planCluster } from '../../src/boot/plan.ts'
 import { type ClusterOptions, resolveClusterSpec } from '../../src/config/index.ts'
 
 const subnets = { ipv4: '172.28.9.0/24', ipv6: 'fd11:2:3:4::/64' }
@@ -48,6 +49,35 @@ test('the primary family comes first in everything', async () => {
   })
   expect(plan.apiServiceAddresses).toEqual(['fd00:10:96::1', '10.96.0.1'])
   expect(plan.dnsAddress).toBe('fd00:10:96::a')
+})
+
+const maskSize = (value: string) =>
+  `kind: ClusterConfiguration\ncontrollerManager: {extraArgs: [{name: node-cidr-mask-size, value: "${value}"}]}`
+
+test('of a small pod subnet each node gets a small part, or the one that a patch says', async () => {
+  const nodes = ['control-plane', 'worker', 'worker'] as const
+  const podCidrs = async (options: ClusterOptions) =>
+    (await planned({ nodes: [...nodes], ...options })).nodes.flatMap((node) => node.podCidrs)
+  const networking = { podSubnet: '10.1.0.0/26' }
+  expect(await podCidrs({ networking })).toEqual(['10.1.0.0/28', '10.1.0.16/28', '10.1.0.32/28'])
+  const patched = { networking, kubeadmConfigPatches: [maskSize('29')] }
+  expect(await podCidrs(patched)).toEqual(['10.1.0.0/29', '10.1.0.8/29', '10.1.0.16/29'])
+})
+
+test.each([
+  ['27', 3, '3 nodes, of which each gets a /27'],
+  ['25', 1, 'a node, which gets a /25'],
+])('a patch that gives each node a /%s of a /26 leaves no room for %i', async (size, count, room) => {
+  await expect(
+    planned({
+      nodes: Array.from({ length: count }, () => 'control-plane' as const),
+      networking: { podSubnet: '10.1.0.0/26' },
+      kubeadmConfigPatches: [maskSize(size)],
+    }),
+  ).rejects.toMatchObject({
+    code: 'CONFIG_INVALID',
+    message: expect.stringContaining(`networking.podSubnet 10.1.0.0/26 has no room for ${room}`),
+  })
 })
 
 test('what the engine publishes is on its own machine', async () => {

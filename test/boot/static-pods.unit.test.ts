@@ -26,6 +26,8 @@ describe('static pods as templates', () => {
         '--listen=https://172.28.9.3:2379,https://172.28.9.33:1',
         '--name=a-control-plane',
         '--initial-cluster=a-control-plane=https://172.28.9.3:2380',
+        '--node-cidr-mask-size-ipv4=25',
+        '--node-cidr-mask-size-ipv6=66',
       ]).command,
     ).toEqual([
       '--cluster-name=@CLUSTER_NAME@',
@@ -34,6 +36,8 @@ describe('static pods as templates', () => {
       '--listen=https://@NODE_ADDRESS@:2379,https://172.28.9.33:1',
       '--name=@NODE_NAME@',
       '--initial-cluster=@ETCD_CLUSTER@',
+      '--node-cidr-mask-size-ipv4=@NODE_MASK_SIZE_IPV4@',
+      '--node-cidr-mask-size-ipv6=@NODE_MASK_SIZE_IPV6@',
     ])
   })
 

@@ -16,6 +16,7 @@ test('every field of kind v1alpha4 arrives in the spec', async () => {
       apiServerPort: 16443,
       apiServerAddress: '127.0.0.2',
       podSubnets: ['10.10.0.0/16', 'fd00:10:10::/56'],
+      nodeMaskSizes: [24, 64],
       serviceSubnets: ['10.11.0.0/16', 'fd00:10:11::/112'],
       disableDefaultCNI: true,
       kubeProxyMode: 'nftables',

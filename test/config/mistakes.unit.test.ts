@@ -356,17 +356,13 @@ const subnetMistakes: { networking: ClusterOptions['networking']; says: string; 
     says: 'serviceSubnet is "10.0.0.0/29"; allowed: a subnet of at least 16 addresses (a prefix of /28 or shorter)',
   },
   {
-    networking: { podSubnet: '10.0.0.0/23' },
+    networking: { podSubnet: '10.0.0.0/27' },
     workers: 2,
-    says: 'podSubnet is "10.0.0.0/23"; allowed: a prefix from /8 to /22 (nodes: 3, each gets a /24 of it)',
+    says: 'podSubnet is "10.0.0.0/27"; allowed: a prefix of /26 or shorter (nodes: 3, and room for one more; each gets a /28 of it at least)',
   },
   {
-    networking: { podSubnet: '10.0.0.0/25' },
-    says: 'podSubnet is "10.0.0.0/25"; allowed: a prefix from /8 to /24 (nodes: 1, each gets a /24 of it)',
-  },
-  {
-    networking: { ipFamily: 'ipv6', podSubnet: 'fd00::/40' },
-    says: 'podSubnet is "fd00::/40"; allowed: a prefix from /48 to /64 (nodes: 1, each gets a /64 of it)',
+    networking: { ipFamily: 'ipv6', podSubnet: 'fd00::/124' },
+    says: 'podSubnet is "fd00::/124"; allowed: a prefix of /123 or shorter (nodes: 1, and room for one more; each gets a /124 of it at least)',
   },
 ]
 

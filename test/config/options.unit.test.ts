@@ -34,6 +34,7 @@ test('without options there is one control plane, with a name of its own', async
       apiServerPort: 0,
       apiServerAddress: '127.0.0.1',
       podSubnets: ['10.244.0.0/16'],
+      nodeMaskSizes: [24],
       serviceSubnets: ['10.96.0.0/16'],
       disableDefaultCNI: false,
       kubeProxyMode: 'iptables',
@@ -244,6 +245,28 @@ test('JSON patches are given as operations, JSON or YAML, and kept as one form',
   const parsed = { group: '', version: '', kind: 'KubeletConfiguration', patch: operations }
   expect(spec.kubeadmConfigPatchesJSON6902).toEqual([parsed, parsed, parsed])
   expect(spec.containerdConfigPatchesJSON6902).toEqual(['[{"op":"remove","path":"/debug"}]'])
+})
+
+test.each([
+  // Each node gets as much as the controller manager would give it, while one more node has room.
+  ['10.1.0.0/16', 3, [24]],
+  ['10.1.0.0/22', 3, [24]],
+  ['10.1.0.0/22', 4, [25]],
+  ['10.1.0.0/24', 1, [25]],
+  ['10.1.0.0/24', 3, [26]],
+  ['10.1.0.0/26', 3, [28]],
+  // Of a subnet for more nodes than the controller manager counts each gets more.
+  ['12.0.0.0/7', 1, [23]],
+  ['fd00::/56', 3, [64]],
+  ['fd00::/64', 3, [66]],
+  ['fd00::/122', 2, [124]],
+  ['fd00::/40', 1, [56]],
+  ['10.1.0.0/25,fd00::/64', 3, [27, 66]],
+] as const)('of pod subnet %s each of %i nodes gets a prefix of %j', async (podSubnet, count, sizes) => {
+  const ipFamily = podSubnet.includes(',') ? 'dual' : podSubnet.includes(':') ? 'ipv6' : 'ipv4'
+  const nodes = Array.from({ length: count }, () => 'control-plane' as const)
+  const { networking } = await resolve({ nodes, networking: { ipFamily, podSubnet } })
+  expect(networking.nodeMaskSizes).toEqual(sizes)
 })
 
 test('a small pod subnet is fine when nodes are told to take less of it', async () => {
