@@ -1,7 +1,11 @@
 import type { ClusterSpec } from '../config/index.ts'
 import { assertHostFit, type Engine, type Privilege, preflight } from '../engine/index.ts'
 import { MayflyError } from '../errors.ts'
+import { label } from '../reaper/index.ts'
 import type { BootOptions } from './boot-options.ts'
+
+/** @see https://github.com/kubernetes-sigs/kind/blob/main/pkg/cluster/internal/providers/common/constants.go */
+const kindRoleLabel = 'io.x-k8s.kind.role'
 
 /**
  * Refuses a host that can't carry the cluster, and notes what may go wrong on it.
@@ -16,7 +20,12 @@ export async function checkHost(
   const [{ image = '' } = {}] = spec.nodes
   const { findings, privilege } = await preflight(
     engine,
-    { nodes: spec.nodes.map(({ role }) => role), image },
+    {
+      nodes: spec.nodes.map(({ role }) => role),
+      image,
+      ipvs: spec.networking.kubeProxyMode === 'ipvs',
+      roleLabels: [label.role, kindRoleLabel],
+    },
     { signal, labels },
   )
   assertHostFit(engine, findings)

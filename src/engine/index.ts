@@ -5,6 +5,7 @@ export * from './containers.ts'
 export type { Engine } from './engine.ts'
 export { type ExecOptions, type ExecResult, exec, execOrThrow, execStream, type RunningExec } from './exec.ts'
 export { type ContainerFile, putFiles, readFile } from './files.ts'
+export { type HostFacts, memoryAvailable } from './host-facts.ts'
 export * from './images.ts'
 export { containerLogs, followLogs, type LogOptions } from './logs.ts'
 export * from './networks.ts'
@@ -12,9 +13,7 @@ export type { EnginePlace, EngineTls } from './places.ts'
 export {
   assertHostFit,
   type Finding,
-  type HostFacts,
   judgeHost,
-  memoryAvailable,
   memoryNeeded,
   type PreflightPlan,
   preflight,

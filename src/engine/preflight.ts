@@ -1,7 +1,6 @@
-import { readFile, statfs } from 'node:fs/promises'
 import { MayflyError } from '../errors.ts'
-import { ask } from './asking.ts'
 import type { Engine } from './engine.ts'
+import { type HostFacts, lookAtHost } from './host-facts.ts'
 import { type Privilege, type ProbeOptions, probePrivilege } from './privilege.ts'
 
 /** Something that the engine's host lacks. */
@@ -18,24 +17,10 @@ export interface PreflightPlan {
   nodes: readonly ('control-plane' | 'worker')[]
   /** An image of the engine for the privilege probe. */
   image: string
-}
-
-/** What was seen of a host; `undefined` where it can't be looked at, for instance through a remote engine. */
-export interface HostFacts {
-  kind: Engine['kind']
-  version: string
-  osType: string
-  rootless: boolean
-  cgroupVersion: 1 | 2
-  /** cgroup controllers that the engine can use. */
-  controllers: { memory: boolean; pids: boolean; cpu: boolean }
-  ipForwarding: boolean
-  missingCapabilities: string[]
-  inotifyInstances?: number | undefined
-  inotifyWatches?: number | undefined
-  freeDiskBytes?: number | undefined
-  rootDir: string
-  availableMemoryBytes?: number | undefined
+  /** kube-proxy is to use IPVS. Default false. */
+  ipvs?: boolean
+  /** Labels of nodes' containers, of mayfly and of others, whose value is the node's role. Default: none. */
+  roleLabels?: readonly string[]
 }
 
 /** The oldest engines with private cgroup namespaces and cgroup v2. */
@@ -91,20 +76,14 @@ export async function preflight(
 ): Promise<{ findings: Finding[]; privilege: Privilege }> {
   const [privilege, facts] = await Promise.all([
     probePrivilege(engine, plan.image, options),
-    lookAtHost(engine, options.signal),
+    lookAtHost(engine, plan.roleLabels ?? [], options.signal),
   ])
-  return { privilege, findings: judgeHost({ ...facts, missingCapabilities: privilege.missing }, plan.nodes) }
+  return { privilege, findings: judgeHost({ ...facts, missingCapabilities: privilege.missing }, plan) }
 }
 
 /** What idle nodes take, in bytes. */
 export function memoryNeeded(nodes: readonly (keyof typeof idleMemory)[]): number {
   return nodes.reduce((sum, role) => sum + idleMemory[role], 0)
-}
-
-/** Memory that the engine's host has left, in bytes; where that can't be seen, all that it has. */
-export async function memoryAvailable(engine: Engine): Promise<number> {
-  const seen = engine.local ? await availableMemoryBytes().catch(() => undefined) : undefined
-  return seen ?? engine.memoryBytes
 }
 
 /**
@@ -121,7 +100,10 @@ export function assertHostFit(engine: Pick<Engine, 'describe'>, findings: readon
 }
 
 /** Says what a host lacks for a cluster with these nodes. Pure, so that hosts that nobody has can be tested. */
-export function judgeHost(facts: HostFacts, nodes: PreflightPlan['nodes']): Finding[] {
+export function judgeHost(
+  facts: HostFacts,
+  { nodes, ipvs = false }: Pick<PreflightPlan, 'nodes' | 'ipvs'>,
+): Finding[] {
   const errors: string[] = []
   const warnings: string[] = []
   const engineName = facts.kind === 'podman' ? 'Podman' : 'Docker'
@@ -174,17 +156,24 @@ export function judgeHost(facts: HostFacts, nodes: PreflightPlan['nodes']): Find
       'IP forwarding is off on the host, so pods would not reach each other: switch it on with `sysctl -w net.ipv4.ip_forward=1`.',
     )
   }
-  const { inotifyInstances, inotifyWatches, freeDiskBytes, availableMemoryBytes } = facts
-  const instances = inotifyInstancesPerNode * nodes.length
-  if (inotifyInstances !== undefined && inotifyInstances < instances) {
-    warnings.push(
-      `fs.inotify.max_user_instances is ${inotifyInstances}, and ${count} may need ${instances}: raise it with \`sysctl -w fs.inotify.max_user_instances=${Math.max(512, 2 * instances)}\`.`,
+  if (ipvs && facts.ipvs === false) {
+    errors.push(
+      "The host's kernel has no IPVS (ip_vs), which kube-proxy is told to use: set `kubeProxyMode` to iptables or nftables.",
     )
   }
-  const watches = inotifyWatchesPerNode * nodes.length
+  const { runningNodes = 0, inotifyInstances, inotifyWatches, freeDiskBytes, availableMemoryBytes } = facts
+  // Limits of inotify are for all that one user runs, and in nodes that is root.
+  const together = runningNodes === 0 ? count : `${count} beside ${runningNodes} that run`
+  const instances = inotifyInstancesPerNode * (nodes.length + runningNodes)
+  if (inotifyInstances !== undefined && inotifyInstances < instances) {
+    warnings.push(
+      `fs.inotify.max_user_instances is ${inotifyInstances}, and ${together} may need ${instances}: raise it with \`sysctl -w fs.inotify.max_user_instances=${Math.max(512, 2 * instances)}\`.`,
+    )
+  }
+  const watches = inotifyWatchesPerNode * (nodes.length + runningNodes)
   if (inotifyWatches !== undefined && inotifyWatches < watches) {
     warnings.push(
-      `fs.inotify.max_user_watches is ${inotifyWatches}, and ${count} may need ${watches}: raise it with \`sysctl -w fs.inotify.max_user_watches=${Math.max(524_288, 2 * watches)}\`.`,
+      `fs.inotify.max_user_watches is ${inotifyWatches}, and ${together} may need ${watches}: raise it with \`sysctl -w fs.inotify.max_user_watches=${Math.max(524_288, 2 * watches)}\`.`,
     )
   }
   if (freeDiskBytes !== undefined && freeDiskBytes < diskWanted) {
@@ -205,56 +194,6 @@ export function judgeHost(facts: HostFacts, nodes: PreflightPlan['nodes']): Find
     ...errors.map((sentence) => ({ severity: 'error' as const, sentence })),
     ...warnings.map((sentence) => ({ severity: 'warning' as const, sentence })),
   ]
-}
-
-async function lookAtHost(
-  engine: Engine,
-  signal: AbortSignal | undefined,
-): Promise<Omit<HostFacts, 'missingCapabilities'>> {
-  const here = <T>(look: () => Promise<T>) => (engine.local ? look().catch(() => undefined) : undefined)
-  const [answer, inotifyInstances, inotifyWatches, disk, availableMemory] = await Promise.all([
-    ask(engine, 'describe its host', signal, () => engine.docker.info() as Promise<EngineLimits>),
-    here(() => readNumber('/proc/sys/fs/inotify/max_user_instances')),
-    here(() => readNumber('/proc/sys/fs/inotify/max_user_watches')),
-    here(() => statfs(engine.rootDir)),
-    memoryAvailable(engine),
-  ])
-  return {
-    kind: engine.kind,
-    version: engine.version,
-    osType: answer.OSType ?? 'linux',
-    rootless: engine.rootless,
-    cgroupVersion: engine.cgroupVersion,
-    controllers: {
-      memory: answer.MemoryLimit ?? true,
-      pids: answer.PidsLimit ?? true,
-      cpu: answer.CpuCfsQuota ?? true,
-    },
-    ipForwarding: answer.IPv4Forwarding ?? true,
-    inotifyInstances,
-    inotifyWatches,
-    freeDiskBytes: disk && disk.bavail * disk.bsize,
-    rootDir: engine.rootDir,
-    availableMemoryBytes: availableMemory,
-  }
-}
-
-/** Part of the answer to GET /info; engines leave out what they don't know. */
-interface EngineLimits {
-  OSType?: string
-  MemoryLimit?: boolean
-  PidsLimit?: boolean
-  CpuCfsQuota?: boolean
-  IPv4Forwarding?: boolean
-}
-
-async function readNumber(file: string): Promise<number> {
-  return Number.parseInt(await readFile(file, 'utf8'), 10)
-}
-
-async function availableMemoryBytes(): Promise<number | undefined> {
-  const kibibytes = /^MemAvailable:\s+(\d+) kB/m.exec(await readFile('/proc/meminfo', 'utf8'))?.[1]
-  return kibibytes === undefined ? undefined : Number(kibibytes) * 1024
 }
 
 function isOlder(version: string, major: number, minor: number): boolean {

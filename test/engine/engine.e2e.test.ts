@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { lookAtHost } from '../../src/engine/host-facts.ts'
 import {
   type ContainerSpec,
   connectEngine,
@@ -487,6 +488,14 @@ describe('privilege', () => {
     expect((await listContainers(engine, {})).filter((one) => one.name.startsWith('mayfly-probe-'))).toEqual(
       [],
     )
+  })
+
+  test('the host’s nodes are counted, of mayfly and of others, and only those that run', async () => {
+    const [own, kinds] = [`${run}.role`, `${run}.kind`]
+    const roles = [{ [own]: 'control-plane' }, { [kinds]: 'worker' }, { [kinds]: 'external-load-balancer' }]
+    for (const role of roles) await start({ labels: { ...labels, ...role } })
+    await create({ labels: { ...labels, [own]: 'worker' } })
+    expect(await lookAtHost(engine, [own, kinds], undefined)).toMatchObject({ runningNodes: 2 })
   })
 
   test('this host is fit for a cluster of one', async () => {

@@ -1,5 +1,9 @@
-import { expect, test } from 'vitest'
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { describe, expect, onTestFinished, test } from 'vitest'
 import { failingAmong, missingFrom } from '../../src/engine/capabilities.ts'
+import { hasIpvs } from '../../src/engine/host-facts.ts'
 import { assertHostFit, type HostFacts, judgeHost } from '../../src/engine/index.ts'
 
 const gibibyte = 2 ** 30
@@ -20,7 +24,9 @@ const fit: HostFacts = {
 }
 const threeNodes = ['control-plane', 'worker', 'worker'] as const
 const judged = (facts: Partial<HostFacts>) =>
-  judgeHost({ ...fit, ...facts }, threeNodes).map(({ severity, sentence }) => `${severity}: ${sentence}`)
+  judgeHost({ ...fit, ...facts }, { nodes: threeNodes, ipvs: true }).map(
+    ({ severity, sentence }) => `${severity}: ${sentence}`,
+  )
 
 test('a fit host has no findings, and neither has one that can not be looked at', () => {
   expect(judged({})).toEqual([])
@@ -59,6 +65,76 @@ test('each lack is one sentence that says what was seen and what to do', () => {
     warning: fs.inotify.max_user_watches is 8192, and 3 nodes may need 24576: raise it with \`sysctl -w fs.inotify.max_user_watches=524288\`.
     warning: Only 512 MiB of memory are available, and 3 nodes take about 1100 MiB: stop something, or use fewer nodes."
   `)
+})
+
+test('nodes that run already take their part of the inotify limits', () => {
+  expect(judged({ inotifyInstances: 200, runningNodes: 2 })).toEqual([])
+  expect(judged({ inotifyInstances: 128, runningNodes: 1, inotifyWatches: 40_000 })).toMatchInlineSnapshot(`
+    [
+      "warning: fs.inotify.max_user_instances is 128, and 3 nodes beside 1 that run may need 160: raise it with \`sysctl -w fs.inotify.max_user_instances=512\`.",
+    ]
+  `)
+  expect(judged({ runningNodes: 10, inotifyWatches: 65_536 })).toMatchInlineSnapshot(`
+    [
+      "warning: fs.inotify.max_user_instances is 512, and 3 nodes beside 10 that run may need 520: raise it with \`sysctl -w fs.inotify.max_user_instances=1040\`.",
+      "warning: fs.inotify.max_user_watches is 65536, and 3 nodes beside 10 that run may need 106496: raise it with \`sysctl -w fs.inotify.max_user_watches=524288\`.",
+    ]
+  `)
+})
+
+test('a kernel without IPVS is unfit for a kube-proxy that is to use it, and for no other', () => {
+  expect(judged({ ipvs: false })).toMatchInlineSnapshot(`
+    [
+      "error: The host's kernel has no IPVS (ip_vs), which kube-proxy is told to use: set \`kubeProxyMode\` to iptables or nftables.",
+    ]
+  `)
+  expect(judged({ ipvs: true })).toEqual([])
+  expect(judgeHost({ ...fit, ipvs: false }, { nodes: threeNodes })).toEqual([])
+})
+
+describe('whether the kernel has IPVS', () => {
+  const dependencies = (name: string) =>
+    `kernel/net/netfilter/ipvs/${name}.ko.zst: kernel/lib/libcrc32c.ko.zst\n`
+
+  /** Whether a host with these files has it. */
+  function known(files: Record<string, string>): Promise<boolean | undefined> {
+    const root = mkdtempSync(join(tmpdir(), 'mayfly-kernel-'))
+    onTestFinished(() => rmSync(root, { recursive: true }))
+    for (const [name, content] of Object.entries({
+      'proc/sys/kernel/osrelease': '6.1.0-9-amd64\n',
+      ...files,
+    })) {
+      mkdirSync(dirname(join(root, name)), { recursive: true })
+      writeFileSync(join(root, name), content)
+    }
+    return hasIpvs(join(root, 'proc'), join(root, 'modules'))
+  }
+
+  test('it is loaded, built in, or a module that can be loaded', async () => {
+    expect(await known({ 'proc/net/ip_vs': 'IP Virtual Server version 1.2.1\n' })).toBe(true)
+    const modules = { 'proc/modules': 'overlay 163840 2\n' }
+    expect(await known({ ...modules, 'modules/6.1.0-9-amd64/modules.dep': dependencies('ip_vs') })).toBe(true)
+    expect(
+      await known({
+        ...modules,
+        'modules/6.1.0-9-amd64/modules.builtin': 'kernel/net/netfilter/ipvs/ip_vs.ko\n',
+      }),
+    ).toBe(true)
+  })
+
+  test('it is none of these', async () => {
+    const modules = { 'proc/modules': '' }
+    expect(await known({ ...modules, 'modules/6.1.0-9-amd64/modules.dep': dependencies('ip_vs_rr') })).toBe(
+      false,
+    )
+    // This kernel takes no modules.
+    expect(await known({})).toBe(false)
+  })
+
+  test('nobody knows where the folder of modules is not there, as in containers', async () => {
+    expect(await known({ 'proc/modules': '' })).toBeUndefined()
+    expect(await known({ 'proc/modules': '', 'modules/5.10.0/modules.dep': '' })).toBeUndefined()
+  })
 })
 
 test('disk space is worth a warning before it is an error', () => {
@@ -103,10 +179,13 @@ test('versions: the oldest that works, distributions, development builds', () =>
 test('only errors refuse a host, all of them in one error', () => {
   const engine = { describe: () => 'Docker 20.10 at unix:///x' }
   expect(() =>
-    assertHostFit(engine, judgeHost({ ...fit, availableMemoryBytes: 1 }, threeNodes)),
+    assertHostFit(engine, judgeHost({ ...fit, availableMemoryBytes: 1 }, { nodes: threeNodes })),
   ).not.toThrow()
   expect(() =>
-    assertHostFit(engine, judgeHost({ ...fit, ipForwarding: false, osType: 'windows' }, threeNodes)),
+    assertHostFit(
+      engine,
+      judgeHost({ ...fit, ipForwarding: false, osType: 'windows' }, { nodes: threeNodes }),
+    ),
   ).toThrowErrorMatchingInlineSnapshot(`
     [MayflyError: The host of Docker 20.10 at unix:///x can't run a cluster:
         - The engine runs windows containers: switch it to Linux containers.
