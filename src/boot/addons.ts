@@ -1,5 +1,5 @@
 import { type Engine, readFile } from '../engine/index.ts'
-import { applyAll, type Kube, parseManifests } from '../kube/index.ts'
+import { applyAll, type Kube, kubeStatus, parseManifests } from '../kube/index.ts'
 import { apiServerPort, controlPlaneHost } from './endpoints.ts'
 import type { ClusterPlan, PlannedNode } from './plan.ts'
 
@@ -41,13 +41,16 @@ function pointAtControlPlane(daemonSet: WorkloadObject): void {
   }
 }
 
-/** CoreDNS is asked every second from the start on: ten are an age for a cluster that lives for a minute. */
+/** CoreDNS, if there is one, is asked every second from the start on: ten are an age for a cluster that lives for a minute. */
 async function quickenProbes(kube: Kube): Promise<void> {
   const path = '/apis/apps/v1/namespaces/kube-system/deployments/coredns'
   const readinessProbe = { initialDelaySeconds: 0, periodSeconds: 1 }
-  await kube.request('PATCH', path, {
+  const patched = kube.request('PATCH', path, {
     headers: { 'content-type': 'application/strategic-merge-patch+json' },
     body: { spec: { template: { spec: { containers: [{ name: 'coredns', readinessProbe }] } } } },
     doing: 'quicken the probes of CoreDNS',
+  })
+  await patched.catch((thrown: unknown) => {
+    if (kubeStatus(thrown)?.code !== 404) throw thrown
   })
 }

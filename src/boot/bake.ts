@@ -23,8 +23,9 @@ import { createClusterNetwork, networkName } from './network.ts'
 import { whileNodesRun } from './node-death.ts'
 import { type NodeImageFacts, nodeImageFacts } from './node-image.ts'
 import { type ClusterPlan, familiesOf, type PlannedNode, planCluster } from './plan.ts'
-import { waitForPodsAndNodes } from './ready.ts'
+import { waitForApiServer, waitForPodsAndNodes } from './ready.ts'
 import type { BaseSnapshot } from './restore.ts'
+import { withSecondAttempt } from './second-attempt.ts'
 import type { SnapshotManifest } from './snapshot-manifest.ts'
 import { findSnapshot, type StoredSnapshot, saveSnapshot, snapshotDir } from './snapshot-store.ts'
 
@@ -60,10 +61,27 @@ export async function bakeForImage(
   return manifest
 }
 
+/** Where a base snapshot is put, and by what it is found. */
+interface BakeTarget {
+  fingerprint: string
+  dir: string
+}
+
 /** Boots one node of a configuration through kubeadm, saves its state, and throws it away. */
-async function bake(
+function bake(
   spec: ClusterSpec,
-  { fingerprint, dir }: { fingerprint: string; dir: string },
+  target: BakeTarget,
+  image: NodeImageFacts,
+  privilege: Privilege,
+  options: BootOptions,
+): Promise<StoredSnapshot> {
+  const { note } = options.progress
+  return withSecondAttempt(() => bakeOnce(spec, target, image, privilege, options), note)
+}
+
+async function bakeOnce(
+  spec: ClusterSpec,
+  { fingerprint, dir }: BakeTarget,
   image: NodeImageFacts,
   privilege: Privilege,
   { engine, signal, timeoutMs }: BootOptions,
@@ -104,6 +122,8 @@ async function bake(
       )
     })
     using kube = await connectThroughNode(engine, plan, container.name)
+    // kubeadm saw it answer, but on a busy host the kubelet may have started it again since.
+    await waitForApiServer(kube, limits)
     await installAddons(engine, plan, planned, kube)
     await untaint(kube, container.name)
     await waitForPodsAndNodes(kube, plan, limits)

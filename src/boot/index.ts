@@ -14,6 +14,7 @@ import { withComplaints } from './complaints.ts'
 import { connectAsAdmin } from './connect.ts'
 import type { NodeSurroundings } from './containers.ts'
 import { withHostPorts } from './host-ports.ts'
+import { assertPhasesRun } from './kubeadm.ts'
 import { claimNetwork } from './network.ts'
 import { whileNodesRun } from './node-death.ts'
 import { type NodeImageFacts, nodeImageFacts } from './node-image.ts'
@@ -67,6 +68,7 @@ export async function bootCluster(spec: ClusterSpec, options: BootOptions): Prom
   assertReachable(spec, engine)
   // Told of now, before anything is made.
   podCidrPools(spec)
+  assertPhasesRun(spec)
   const image = await nodeImageFacts(engine, spec)
   const base = options.base && given(options.base, image)
   // A control plane alone needs nothing of the host that other containers do not have.
@@ -137,13 +139,13 @@ async function bringUp(
   await progress.step('Wait until the cluster is usable', () =>
     whileNodesRun(engine, plan, options, async (limits) => {
       if (plan.spec.controlPlaneOnly) return waitForControllers(connection.kube, limits)
-      await withComplaints(
+      const pods = await withComplaints(
         engine,
         ({ message }) =>
           plan.nodes.map((node) => node.spec.name).filter((name) => message.includes(`node ${name} `)),
         () => waitForPodsAndNodes(connection.kube, plan, limits),
       )
-      if (!plan.spec.networking.disableDefaultCNI) await waitForDns(engine, plan, limits)
+      await waitForDns(engine, plan, pods, limits)
     }),
   )
   return connection

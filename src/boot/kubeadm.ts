@@ -1,5 +1,6 @@
 import { parse, parseAllDocuments, stringify } from 'yaml'
-import type { NodeSpec } from '../config/index.ts'
+import type { ClusterSpec, NodeSpec } from '../config/index.ts'
+import { MayflyError } from '../errors.ts'
 import { clusterConfiguration, ownNames } from './cluster-configuration.ts'
 import { apiServerPort } from './endpoints.ts'
 import { type Argument, argumentsOf, type Document, type Patches, patch } from './kubeadm-patches.ts'
@@ -28,7 +29,32 @@ export function kubeadmConfig(plan: ClusterPlan, node: PlannedNode, target: Kube
   return documents.map((document) => stringify(document)).join('---\n')
 }
 
-function initConfiguration(plan: ClusterPlan, { spec, addresses }: PlannedNode): Document {
+/** Phases of `kubeadm init` without whose work no cluster can be saved and restored. */
+const neededPhases = ['certs', 'kubeconfig', 'etcd', 'control-plane', 'kubelet-start']
+
+/**
+ * Refuses patches that leave out a part of the control plane. Addons may be left out.
+ *
+ * @throws MayflyError `CONFIG_INVALID`
+ */
+export function assertPhasesRun(spec: ClusterSpec): void {
+  const first = spec.nodes.find(({ role }) => role === 'control-plane')
+  if (!first) return
+  const document = initConfiguration({ spec }, { spec: first, addresses: [] })
+  const { skipPhases } = patch(document, spec, first) as { skipPhases?: string[] }
+  const needed = (skipPhases ?? []).filter((phase) => neededPhases.includes(phase.split('/')[0] ?? ''))
+  if (needed.length === 0) return
+  throw new MayflyError(
+    'CONFIG_INVALID',
+    `kubeadmConfigPatches skip ${needed.join(', ')} of \`kubeadm init\`, which every cluster needs`,
+    { hint: `Skip none of ${neededPhases.join(', ')}; addons may be skipped, such as addon/coredns` },
+  )
+}
+
+function initConfiguration(
+  plan: Pick<ClusterPlan, 'spec'>,
+  { spec, addresses }: Pick<PlannedNode, 'spec' | 'addresses'>,
+): Document {
   const kubeletExtraArgs = [{ name: 'node-ip', value: addresses.join(',') }]
   return {
     apiVersion: 'kubeadm.k8s.io/v1beta4',

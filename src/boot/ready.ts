@@ -56,6 +56,7 @@ type Pod = KubeObject & { spec: { nodeName?: string } }
  * workload's own status may still be the one that the snapshot was saved with.
  *
  * @param only Picks those objects of a collection that count; default: all
+ * @returns The pods of all namespaces, as they were last seen
  * @throws MayflyError `WAIT_TIMED_OUT` with what is not ready and why
  */
 export async function waitForPodsAndNodes(
@@ -63,7 +64,7 @@ export async function waitForPodsAndNodes(
   plan: ClusterPlan,
   limits: WaitLimits,
   only: (path: string, objects: KubeObject[]) => KubeObject[] = (_, objects) => objects,
-): Promise<void> {
+): Promise<KubeObject[]> {
   const stop = new AbortController()
   const signal = AbortSignal.any([deadline(limits), stop.signal])
   let missing: string[] = ['anything']
@@ -79,7 +80,7 @@ export async function waitForPodsAndNodes(
   }
   // The first refusal for good ends all of them.
   await Promise.all(paths.map(follow)).finally(() => stop.abort())
-  if (missing.length === 0) return
+  if (missing.length === 0) return [...(seen.get('/api/v1/pods')?.values() ?? [])]
   const because = plan.spec.networking.disableDefaultCNI ? undefined : await explain(kube)
   const error = waitError('the cluster to be ready', missing.join('; '), limits)
   throw new MayflyError(error.code, error.message, {
@@ -150,8 +151,37 @@ function belongs(pod: Pod, workload: Workload): boolean {
   )
 }
 
-/** Waits until the cluster's DNS answers on every node, through its Service. */
-export async function waitForDns(engine: Engine, plan: ClusterPlan, limits: WaitLimits): Promise<void> {
+/**
+ * Where a cluster's DNS answers: at its Service, or at one of its pods where there is no kube-proxy that leads from the one
+ * to the other; `undefined` where the configuration left DNS out. Pure.
+ */
+export function dnsServer(
+  { spec, dnsAddress }: Pick<ClusterPlan, 'spec' | 'dnsAddress'>,
+  pods: readonly KubeObject[],
+): string | undefined {
+  // Pods get no addresses before the user has installed a network.
+  if (spec.networking.disableDefaultCNI) return undefined
+  // The labels are kubeadm's.
+  const podOf = (app: string) =>
+    pods.find(
+      ({ metadata }) =>
+        metadata.namespace === 'kube-system' &&
+        metadata.labels?.['k8s-app'] === app &&
+        metadata.deletionTimestamp === undefined,
+    )
+  const dns = podOf('kube-dns')
+  return dns && podOf('kube-proxy') ? dnsAddress : (dns?.['status']?.podIP as string | undefined)
+}
+
+/** Waits until the cluster's DNS answers on every node, at {@link dnsServer}; not at all where it has none. */
+export async function waitForDns(
+  engine: Engine,
+  plan: ClusterPlan,
+  pods: readonly KubeObject[],
+  limits: WaitLimits,
+): Promise<void> {
+  const server = dnsServer(plan, pods)
+  if (server === undefined) return
   const { timeoutMs, signal } = limits
   const name = `kubernetes.default.svc.${certificateSettings(plan).dnsDomain}.`
   const timeout = `${Math.ceil(timeoutMs / 1000)}s`
@@ -159,7 +189,7 @@ export async function waitForDns(engine: Engine, plan: ClusterPlan, limits: Wait
     exec(
       engine,
       container,
-      ['mayfly-node', 'dns-wait', '-server', plan.dnsAddress, '-name', name, '-timeout', timeout],
+      ['mayfly-node', 'dns-wait', '-server', server, '-name', name, '-timeout', timeout],
       { signal, timeoutMs: timeoutMs + 5000 },
     )
   const answers = await Promise.all(

@@ -36,11 +36,11 @@ export async function waitUntilUsable(
     ),
   )
   await waitForApiServer(kube, limits)
-  await waitForPodsAndNodes(kube, scope, limits, (path, objects) => {
+  const pods = await waitForPodsAndNodes(kube, scope, limits, (path, objects) => {
     if (only && path.endsWith('/deployments')) return []
     return objects.filter((object) => isNews(path, object, startedAt))
   })
-  if (!plan.spec.networking.disableDefaultCNI) await waitForDns(engine, scope, limits)
+  await waitForDns(engine, scope, pods, limits)
 }
 
 /** Whether an object tells of the present run of its node. Times are the nodes' own, which is the engine's. Pure. */

@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest'
 import { parse, parseAllDocuments } from 'yaml'
 import { certificateSettings } from '../../src/boot/cluster-configuration.ts'
 import {
+  assertPhasesRun,
   hasOwnKubeletConfiguration,
   kubeadmConfig,
   nodeKubeletConfiguration,
@@ -182,6 +183,18 @@ describe('the configuration for kubeadm init', () => {
       nodes: [{ kubeadmConfigPatches: ['kind: KubeletConfiguration\nmaxPods: 5\n'] }],
     })
     expect(KubeletConfiguration).not.toHaveProperty('maxPods')
+  })
+})
+
+test('phases of kubeadm may be left out, but for those that every cluster needs', async () => {
+  const skipping = async (...phases: string[]) => {
+    const patch = `kind: InitConfiguration\nskipPhases: [${phases.join(', ')}]\n`
+    assertPhasesRun((await planned({ nodes: [{ kubeadmConfigPatches: [patch] }] })).plan.spec)
+  }
+  await skipping('addon', 'addon/coredns', 'mark-control-plane')
+  await expect(skipping('addon/coredns', 'control-plane/scheduler', 'etcd')).rejects.toMatchObject({
+    code: 'CONFIG_INVALID',
+    message: expect.stringContaining('skip control-plane/scheduler, etcd of `kubeadm init`'),
   })
 })
 
