@@ -20,7 +20,7 @@ export interface KubeadmTarget {
  */
 export function kubeadmConfig(plan: ClusterPlan, node: PlannedNode, target: KubeadmTarget): string {
   const documents = [
-    withoutPreflight(patch(initConfiguration(plan, node), plan.spec, node.spec)),
+    withSkippedPhases(plan, patch(initConfiguration(node), plan.spec, node.spec)),
     withOwnNames(plan, clusterConfiguration(plan.spec, target.kubernetes)),
     // kubeadm would give it to every node: what is for one node is added to that node's own copy.
     patch(kubeletConfiguration(plan, target), plan.spec),
@@ -40,7 +40,7 @@ const neededPhases = ['certs', 'kubeconfig', 'etcd', 'control-plane', 'kubelet-s
 export function assertPhasesRun(spec: ClusterSpec): void {
   const first = spec.nodes.find(({ role }) => role === 'control-plane')
   if (!first) return
-  const document = initConfiguration({ spec }, { spec: first, addresses: [] })
+  const document = initConfiguration({ spec: first, addresses: [] })
   const { skipPhases } = patch(document, spec, first) as { skipPhases?: string[] }
   const needed = (skipPhases ?? []).filter((phase) => neededPhases.includes(phase.split('/')[0] ?? ''))
   if (needed.length === 0) return
@@ -51,10 +51,7 @@ export function assertPhasesRun(spec: ClusterSpec): void {
   )
 }
 
-function initConfiguration(
-  plan: Pick<ClusterPlan, 'spec'>,
-  { spec, addresses }: Pick<PlannedNode, 'spec' | 'addresses'>,
-): Document {
+function initConfiguration({ spec, addresses }: Pick<PlannedNode, 'spec' | 'addresses'>): Document {
   const kubeletExtraArgs = [{ name: 'node-ip', value: addresses.join(',') }]
   return {
     apiVersion: 'kubeadm.k8s.io/v1beta4',
@@ -65,14 +62,16 @@ function initConfiguration(
       criSocket: 'unix:///run/containerd/containerd.sock',
       kubeletExtraArgs,
     },
-    ...(plan.spec.networking.kubeProxyMode === 'none' && { skipPhases: ['addon/kube-proxy'] }),
   }
 }
 
-/** kubeadm's checks of the host know no containers. Said here, for its flag would hide what the configuration skips. */
-function withoutPreflight(document: Document): Document {
+/** Added to what patches skip, which replace the whole list, as kubeadm's flag for it would. */
+function withSkippedPhases({ spec }: ClusterPlan, document: Document): Document {
+  const { kubeProxyMode } = spec.networking
   const skipped = (document['skipPhases'] ?? []) as string[]
-  return { ...document, skipPhases: [...new Set(['preflight', ...skipped])] }
+  // kubeadm's checks of the host know no containers.
+  const own = ['preflight', ...(kubeProxyMode === 'none' ? ['addon/kube-proxy'] : [])]
+  return { ...document, skipPhases: [...new Set([...own, ...skipped])] }
 }
 
 /** A patch that adds names replaces the whole list, by RFC 7386, and would lock this process out. */
@@ -157,9 +156,9 @@ export interface NodeRegistration {
  * @throws MayflyError `CONFIG_INVALID` when a JSON patch does not apply
  */
 export function nodeRegistration(plan: ClusterPlan, node: PlannedNode): NodeRegistration {
-  const init = initConfiguration(plan, node)
+  const init = initConfiguration(node)
   const isFirst = node === plan.nodes.find(({ spec }) => spec.role === 'control-plane')
-  const { localAPIEndpoint: _, skipPhases: __, ...joining } = init
+  const { localAPIEndpoint: _, ...joining } = init
   const document = isFirst ? init : { ...joining, kind: 'JoinConfiguration' }
   const patched = patch(document, plan.spec, node.spec)['nodeRegistration']
   const { kubeletExtraArgs, taints } = (patched ?? {}) as { kubeletExtraArgs?: unknown; taints?: Taint[] }

@@ -54,6 +54,11 @@ describe('the configuration for kubeadm init', () => {
   test('leaves kube-proxy out when asked to', async () => {
     const { InitConfiguration } = await documents({ networking: { kubeProxyMode: 'none' } })
     expect(InitConfiguration).toMatchObject({ skipPhases: ['preflight', 'addon/kube-proxy'] })
+    const { InitConfiguration: patched } = await documents({
+      networking: { kubeProxyMode: 'none' },
+      kubeadmConfigPatches: ['kind: InitConfiguration\nskipPhases: [addon/coredns]\n'],
+    })
+    expect(patched).toMatchObject({ skipPhases: ['preflight', 'addon/kube-proxy', 'addon/coredns'] })
   })
 
   const flagsOfControllerManager = async (options: ClusterOptions) => {

@@ -1,9 +1,27 @@
-import { applyAll, execInPod, type Kube, type KubeObject, waitFor } from '../../src/kube/index.ts'
+import { applyAll, execInPod, type Kube, type KubeObject, list, waitFor } from '../../src/kube/index.ts'
 
 /** On every node of every cluster: busybox, with httpd, wget, nc and nslookup. */
 export const busybox = 'docker.io/mayfly/local-path-helper:v1'
 
 const limits = { timeoutMs: 60_000 }
+
+/** Names of the objects of a kind, in order; of all namespaces when none is given. */
+export async function namesOf(
+  kube: Kube,
+  kind: string,
+  namespace?: string,
+  apiVersion = 'v1',
+): Promise<string[]> {
+  const objects = await list(kube, { apiVersion, kind }, { namespace })
+  return objects.map(({ metadata }) => metadata.name ?? '').sort()
+}
+
+/** Names of the pods in kube-system, with `*` for what is random and NAME for the cluster. */
+export async function systemPods(kube: Kube, cluster: string): Promise<string[]> {
+  const names = await namesOf(kube, 'Pod', 'kube-system')
+  const random = /(-[b-df-hj-np-tv-xz2-9]{5,10})?-[b-df-hj-np-tv-xz2-9]{5}$/
+  return names.map((name) => name.replace(cluster, 'NAME').replace(random, '-*')).sort()
+}
 
 /** A pod that serves its own name over HTTP on port 8080, on a node of choice. */
 export function webPod(name: string, nodeName?: string): KubeObject {

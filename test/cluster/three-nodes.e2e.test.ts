@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type Cluster, createCluster, getCluster, listClusters } from '../../src/index.ts'
 import { applyAll, connectKube, list, waitFor } from '../../src/kube/index.ts'
 import { until } from '../../src/wait.ts'
-import { busybox, httpGet, inPod, run, webPod } from './pods.ts'
+import { busybox, httpGet, inPod, namesOf, run, systemPods, webPod } from './pods.ts'
 
 let cluster: Cluster
 let controlPlane: string
@@ -21,14 +21,9 @@ beforeAll(async () => {
 })
 afterAll(() => cluster?.delete())
 
-const namesOf = async (kind: string, apiVersion = 'v1', namespace?: string) =>
-  (await list(cluster.kube, { apiVersion, kind }, { namespace }))
-    .map(({ metadata }) => metadata.name ?? '')
-    .sort()
-
 describe('a new cluster is what kind makes', () => {
   test('namespaces', async () => {
-    expect(await namesOf('Namespace')).toEqual([
+    expect(await namesOf(cluster.kube, 'Namespace')).toEqual([
       'default',
       'kube-node-lease',
       'kube-public',
@@ -38,12 +33,7 @@ describe('a new cluster is what kind makes', () => {
   })
 
   test('pods: one of each component of the control plane, a proxy and a network daemon a node, two of CoreDNS', async () => {
-    const anonymous = (await namesOf('Pod', 'v1', 'kube-system')).map((name) =>
-      name
-        .replace(cluster.name, 'NAME')
-        .replace(/(-[b-df-hj-np-tv-xz2-9]{5,10})?-[b-df-hj-np-tv-xz2-9]{5}$/, '-*'),
-    )
-    expect(anonymous.sort()).toEqual([
+    expect(await systemPods(cluster.kube, cluster.name)).toEqual([
       'coredns-*',
       'coredns-*',
       'etcd-NAME-control-plane',
@@ -57,7 +47,7 @@ describe('a new cluster is what kind makes', () => {
       'kube-proxy-*',
       'kube-scheduler-NAME-control-plane',
     ])
-    const [provisioner, ...others] = await namesOf('Pod', 'v1', 'local-path-storage')
+    const [provisioner, ...others] = await namesOf(cluster.kube, 'Pod', 'local-path-storage')
     expect(provisioner).toMatch(/^local-path-provisioner-/)
     expect(others).toEqual([])
   })
@@ -72,9 +62,9 @@ describe('a new cluster is what kind makes', () => {
   })
 
   test('Services, ServiceAccount and StorageClass', async () => {
-    expect(await namesOf('Service', 'v1', 'default')).toEqual(['kubernetes'])
-    expect(await namesOf('Service', 'v1', 'kube-system')).toEqual(['kube-dns'])
-    expect(await namesOf('ServiceAccount', 'v1', 'default')).toEqual(['default'])
+    expect(await namesOf(cluster.kube, 'Service', 'default')).toEqual(['kubernetes'])
+    expect(await namesOf(cluster.kube, 'Service', 'kube-system')).toEqual(['kube-dns'])
+    expect(await namesOf(cluster.kube, 'ServiceAccount', 'default')).toEqual(['default'])
     const classes = await list(cluster.kube, { apiVersion: 'storage.k8s.io/v1', kind: 'StorageClass' })
     expect(classes.map(({ metadata }) => [metadata.name, metadata.annotations])).toEqual([
       ['standard', expect.objectContaining({ 'storageclass.kubernetes.io/is-default-class': 'true' })],
@@ -236,6 +226,24 @@ describe('nodes', () => {
     expect((await inPod(cluster.kube, 'restarted', 'hostname')).stdout).toBe('restarted')
   })
 
+  test('start their kubelet again, however often it ends', async () => {
+    const kills = `for n in 1 2 3 4 5 6; do
+      until pid=$(pidof kubelet); do sleep 0.1; done
+      kill -9 $pid
+    done`
+    const node = cluster.node(worker2)
+    await node.exec(['timeout', '30', 'bash', '-c', kills])
+    const { pid } = await until(
+      'the kubelet to be there again',
+      async () => {
+        const { stdout } = await node.exec(['pidof', 'kubelet'])
+        return stdout.trim() ? { pid: stdout.trim() } : undefined
+      },
+      { timeoutMs: 10_000 },
+    )
+    expect(Number(pid)).toBeGreaterThan(0)
+  })
+
   test('join later: pods run there and reach those elsewhere', async () => {
     const added = await cluster.addNode({ labels: { tier: 'late' } })
     expect(added.name).toBe(`${cluster.name}-worker3`)
@@ -257,8 +265,8 @@ describe('nodes', () => {
 
     await cluster.removeNode(added.name)
     expect(cluster.nodes.map(({ name }) => name)).toEqual([controlPlane, worker, worker2])
-    expect(await namesOf('Node')).toEqual([controlPlane, worker, worker2])
-    expect(await namesOf('Pod', 'v1', 'default')).not.toContain('late')
+    expect(await namesOf(cluster.kube, 'Node')).toEqual([controlPlane, worker, worker2])
+    expect(await namesOf(cluster.kube, 'Pod', 'default')).not.toContain('late')
   })
 
   test('are refused when they make no sense', async () => {

@@ -83,7 +83,7 @@ beforeAll(async () => {
       },
     ],
     networking: {
-      podSubnet: '10.77.0.0/16',
+      podSubnet: '10.77.0.0/24',
       serviceSubnet: '10.78.0.0/16',
       apiServerPort,
       apiServerAddress: '0.0.0.0',
@@ -247,7 +247,7 @@ describe('kubeadm patches on restored nodes', () => {
 
 describe('the cluster', () => {
   test('subnets of pods and Services', async () => {
-    expect((await nodeObjects()).map(({ spec }) => spec.podCIDR)).toEqual(['10.77.0.0/24', '10.77.1.0/24'])
+    expect((await nodeObjects()).map(({ spec }) => spec.podCIDR)).toEqual(['10.77.0.0/26', '10.77.0.64/26'])
     const service = (await cluster.kube.request('GET', '/api/v1/namespaces/default/services/kubernetes')) as {
       spec: { clusterIP: string }
     }
@@ -298,7 +298,7 @@ describe('containerd', () => {
       const [direct] = /^NO_PROXY=.*$/m.exec(environment) ?? []
       expect(direct).toContain('.example')
       expect(direct).toContain('control-plane.mayfly.internal')
-      expect(direct).toContain('10.77.0.0/16')
+      expect(direct).toContain('10.77.0.0/24')
       expect(direct).toMatch(/,172\.\d+\.\d+\.0\/24$/)
     }
   })
@@ -309,7 +309,7 @@ describe('the second boot of a configuration makes no snapshot first', () => {
 
   test('of one that needs a snapshot of its own: the first boot left it', async () => {
     const networking = {
-      podSubnet: '10.77.0.0/16',
+      podSubnet: '10.77.0.0/24',
       serviceSubnet: '10.78.0.0/16',
       kubeProxyMode: 'nftables',
     } as const
