@@ -38,6 +38,7 @@ var subcommands = []subcommand{
 	{"kubelet-cgroup", "create the cgroup that the kubelet starts pods in", entrypoint.RunKubeletCgroup},
 	{"control-plane-at", "reach the control plane at another address", entrypoint.RunMoveControlPlane},
 	{"api-gate", "let connections to the API server wait until it answers", entrypoint.RunAPIGate},
+	{"dns-relay", "answer DNS queries of pods that reach no server", entrypoint.RunDNSRelay},
 	{"static-pods-start", "start the control plane without the kubelet", staticpods.RunStart},
 	{"static-pods-set", "change flags of the control plane's pods", staticpods.RunSet},
 	{"static-pods-save", "write what the control plane's pods are made of to standard output", staticpods.RunSave},

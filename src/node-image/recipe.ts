@@ -64,6 +64,7 @@ export const wantedUnits: Readonly<Record<string, readonly string[]>> = {
     'kubelet.service',
     'mayfly-static-pods.service',
     'mayfly-api-gate.service',
+    'mayfly-dns-relay.service',
   ],
 }
 

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { describe, expect, onTestFinished, test } from 'vitest'
+import { hasIpvs } from '../../src/engine/host-facts.ts'
 import {
   type Cluster,
   type CreateClusterOptions,
@@ -224,6 +225,13 @@ test.each([/^Prepare keys/, /^Start the node/, /^Start the control plane/, /^Wai
     expect(error).toMatchObject({ code: 'WAIT_ABORTED' })
   },
 )
+
+test.runIf((await hasIpvs()) === false)('kube-proxy is to use IPVS, which the kernel has not', async () => {
+  expect(await failure({ networking: { kubeProxyMode: 'ipvs' } })).toMatchObject({
+    code: 'HOST_UNFIT',
+    message: expect.stringContaining('no IPVS'),
+  })
+})
 
 test('a kubelet flag that does not exist: the error names the node and what its kubelet said', async () => {
   const patch = 'kind: InitConfiguration\nnodeRegistration:\n  kubeletExtraArgs: {no-such-flag: "1"}\n'

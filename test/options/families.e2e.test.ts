@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type Cluster, createCluster } from '../../src/index.ts'
 import type { KubeObject } from '../../src/kube/index.ts'
 import { until } from '../../src/wait.ts'
-import { httpGet, namesOf, run, webPod } from '../cluster/pods.ts'
+import { httpGet, inPod, namesOf, run, webPod } from '../cluster/pods.ts'
 
 interface PodObject {
   metadata: { name: string; labels?: Record<string, string> }
@@ -105,6 +105,16 @@ describe.each(families)('$networking.ipFamily with $networking.kubeProxyMode', (
       const url = `http://${ip.includes(':') ? `[${ip}]` : ip}`
       expect(await httpGet(cluster.kube, 'client', url)).toMatchObject({ stdout: 'web' })
     }
+  })
+
+  test('a pod resolves what the cluster does not know: the engine’s DNS answers, which knows the nodes', async () => {
+    const [node] = cluster.nodes
+    const resolved = async (_: AbortSignal, report: (seen: string) => void) => {
+      const { stdout, stderr } = await inPod(cluster.kube, 'client', 'nslookup', `${node?.name}.`)
+      report(`${stdout}\n${stderr}`)
+      return stdout.includes(node?.addresses[0] ?? 'nothing') || undefined
+    }
+    await until('the name to be resolved', resolved, { timeoutMs: 20_000 })
   })
 
   test('a second boot, of fewer nodes even, needs no snapshot made first', async () => {

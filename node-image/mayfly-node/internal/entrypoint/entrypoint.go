@@ -30,6 +30,7 @@ var steps = []step{
 	{"choose the iptables flavour", chooseIPTables},
 	{"let pods reach the engine's DNS", redirectEngineDNS}, // needs the flavour
 	{"set DNS search domains", setDNSSearch},
+	{"relay DNS queries of pods", relayDNS}, // needs the servers that the two before left
 	{"answer ARP requests of pods", answerARP},
 	{"name other hosts", nameHosts},
 	{"pass proxy settings on", passProxyOn},
