@@ -109,6 +109,7 @@ function nodeMasks(
     const names = podSubnets.length === 1 ? [nodeMaskFlags[family], anyNodeMaskFlag] : [nodeMaskFlags[family]]
     const given = flags.findLast(({ name }) => names.includes(name))
     const [fitting = 0, prefix] = [nodeMaskSizes[at], Number(subnet.split('/')[1])]
+    // A subnet with room for 256 nodes of the ordinary size stays with it, however many there are.
     const hasOrdinary = fitting === ordinaryNodeMaskSizes[family] && fitting - prefix >= 8
     return {
       flag: nodeMaskFlags[family],
