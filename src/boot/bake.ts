@@ -18,6 +18,7 @@ import { checkHost } from './check-host.ts'
 import { withComplaints } from './complaints.ts'
 import { connectThroughNode } from './connect.ts'
 import { nodeContainer } from './containers.ts'
+import { apiServerEndpoint } from './endpoints.ts'
 import { type KubeadmTarget, kubeadmConfig } from './kubeadm.ts'
 import { createClusterNetwork, networkName } from './network.ts'
 import { whileNodesRun } from './node-death.ts'
@@ -124,6 +125,7 @@ async function bakeOnce(
     using kube = await connectThroughNode(engine, plan, container.name)
     // kubeadm saw it answer, but on a busy host the kubelet may have started it again since.
     await waitForApiServer(kube, limits)
+    await leadToApiServer(engine, plan, planned, kube)
     await installAddons(engine, plan, planned, kube)
     await untaint(kube, container.name)
     await waitForPodsAndNodes(kube, plan, limits)
@@ -156,6 +158,31 @@ async function initWithKubeadm(
   await putFiles(engine, container, [config])
   const init = ['kubeadm', 'init', '--config=/kind/kubeadm.conf', '--skip-token-print']
   await execOrThrow(engine, container, init, { timeoutMs, signal })
+}
+
+/**
+ * Without kube-proxy pods would not reach the API server's Service, and never get ready. Nodes that are restored have
+ * such a rule from the start.
+ */
+async function leadToApiServer(
+  engine: Engine,
+  plan: ClusterPlan,
+  node: PlannedNode,
+  kube: Kube,
+): Promise<void> {
+  const daemonSets = await list(
+    kube,
+    { apiVersion: 'apps/v1', kind: 'DaemonSet' },
+    { namespace: 'kube-system' },
+  )
+  if (daemonSets.some(({ metadata }) => metadata.name === 'kube-proxy')) return
+  const [service = ''] = plan.apiServiceAddresses
+  const rule = ['-d', service, '-p', 'tcp', '--dport', '443', '-j', 'DNAT']
+  const program = service.includes(':') ? 'ip6tables' : 'iptables'
+  const target = ['--to-destination', apiServerEndpoint(node.addresses)]
+  for (const chain of ['PREROUTING', 'OUTPUT']) {
+    await execOrThrow(engine, node.spec.name, [program, '-t', 'nat', '-A', chain, ...rule, ...target])
+  }
 }
 
 /** What was changed since kubeadm made it is rolled out: pods as they were before would be saved beside the new ones. */
