@@ -228,8 +228,8 @@ describe('nodes', () => {
 
   test('start their kubelet again, however often it ends', async () => {
     const kills = `for n in 1 2 3 4 5 6; do
-      until pid=$(pidof kubelet); do sleep 0.1; done
-      kill -9 $pid
+      until pid=$(pidof kubelet) && test "$pid" != "$last"; do sleep 0.1; done
+      kill -9 $pid && last=$pid
     done`
     const node = cluster.node(worker2)
     await node.exec(['timeout', '30', 'bash', '-c', kills])

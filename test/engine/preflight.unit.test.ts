@@ -49,7 +49,7 @@ test('each lack is one sentence that says what was seen and what to do', () => {
       controllers: { memory: true, pids: false, cpu: true },
       ipForwarding: false,
       inotifyInstances: 64,
-      inotifyWatches: 8192,
+      inotifyWatches: 2048,
       freeDiskBytes: 1.5 * gibibyte,
       availableMemoryBytes: 512 * 2 ** 20,
     }).join('\n'),
@@ -62,22 +62,22 @@ test('each lack is one sentence that says what was seen and what to do', () => {
     error: Only 1.5 GiB are free in /var/lib/docker, and a cluster needs 2.0 GiB: make room, for instance with \`docker system prune\`.
     warning: The engine can't give CAP_SYS_RESOURCE to a container: nodes work without, but a pod that adds it does not start.
     warning: fs.inotify.max_user_instances is 64, and 3 nodes may need 120: raise it with \`sysctl -w fs.inotify.max_user_instances=512\`.
-    warning: fs.inotify.max_user_watches is 8192, and 3 nodes may need 24576: raise it with \`sysctl -w fs.inotify.max_user_watches=524288\`.
+    warning: fs.inotify.max_user_watches is 2048, and 3 nodes may need 3072: raise it with \`sysctl -w fs.inotify.max_user_watches=524288\`.
     warning: Only 512 MiB of memory are available, and 3 nodes take about 1100 MiB: stop something, or use fewer nodes."
   `)
 })
 
 test('nodes that run already take their part of the inotify limits', () => {
   expect(judged({ inotifyInstances: 200, runningNodes: 2 })).toEqual([])
-  expect(judged({ inotifyInstances: 128, runningNodes: 1, inotifyWatches: 40_000 })).toMatchInlineSnapshot(`
+  expect(judged({ inotifyInstances: 128, runningNodes: 1, inotifyWatches: 5000 })).toMatchInlineSnapshot(`
     [
       "warning: fs.inotify.max_user_instances is 128, and 3 nodes beside 1 that run may need 160: raise it with \`sysctl -w fs.inotify.max_user_instances=512\`.",
     ]
   `)
-  expect(judged({ runningNodes: 10, inotifyWatches: 65_536 })).toMatchInlineSnapshot(`
+  expect(judged({ runningNodes: 10, inotifyWatches: 8192 })).toMatchInlineSnapshot(`
     [
       "warning: fs.inotify.max_user_instances is 512, and 3 nodes beside 10 that run may need 520: raise it with \`sysctl -w fs.inotify.max_user_instances=1040\`.",
-      "warning: fs.inotify.max_user_watches is 65536, and 3 nodes beside 10 that run may need 106496: raise it with \`sysctl -w fs.inotify.max_user_watches=524288\`.",
+      "warning: fs.inotify.max_user_watches is 8192, and 3 nodes beside 10 that run may need 13312: raise it with \`sysctl -w fs.inotify.max_user_watches=524288\`.",
     ]
   `)
 })
