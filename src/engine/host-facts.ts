@@ -60,11 +60,7 @@ export async function lookAtHost(
     osType: answer.OSType ?? 'linux',
     rootless: engine.rootless,
     cgroupVersion: engine.cgroupVersion,
-    controllers: {
-      memory: answer.MemoryLimit ?? true,
-      pids: answer.PidsLimit ?? true,
-      cpu: answer.CpuCfsQuota ?? true,
-    },
+    controllers: usableControllers(engine, answer),
     ipForwarding: answer.IPv4Forwarding ?? true,
     runningNodes,
     inotifyInstances,
@@ -74,6 +70,16 @@ export async function lookAtHost(
     availableMemoryBytes: availableMemory,
     ipvs,
   }
+}
+
+/** Which cgroup controllers an engine says that it can use; of what it does not say, the best is thought. Pure. */
+export function usableControllers(
+  { kind, cgroupVersion }: Pick<Engine, 'kind' | 'cgroupVersion'>,
+  { MemoryLimit, PidsLimit, CpuCfsQuota }: EngineLimits,
+): HostFacts['controllers'] {
+  // Podman answers for processors by files that only cgroup v1 has (seen in 5.4.2).
+  const tellsOfCpu = kind === 'docker' || cgroupVersion === 1
+  return { memory: MemoryLimit ?? true, pids: PidsLimit ?? true, cpu: !tellsOfCpu || (CpuCfsQuota ?? true) }
 }
 
 /** Part of the answer to GET /info; engines leave out what they don't know. */

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { failingAmong, missingFrom } from '../../src/engine/capabilities.ts'
-import { hasIpvs } from '../../src/engine/host-facts.ts'
+import { hasIpvs, usableControllers } from '../../src/engine/host-facts.ts'
 import { assertHostFit, type HostFacts, judgeHost } from '../../src/engine/index.ts'
 
 const gibibyte = 2 ** 30
@@ -217,4 +217,13 @@ test('few failures among many are found with few questions', async () => {
   expect(questions).toBeLessThanOrEqual(13)
   expect(await find(['cap0', 'cap40'])).toEqual(['cap0', 'cap40'])
   expect(await find(names)).toEqual(names)
+})
+
+test("Podman's word on the processor's controller counts on cgroup v1 only", () => {
+  const answer = { MemoryLimit: true, PidsLimit: true, CpuCfsQuota: false }
+  const usable = { memory: true, pids: true, cpu: true }
+  expect(usableControllers({ kind: 'podman', cgroupVersion: 2 }, answer)).toEqual(usable)
+  expect(usableControllers({ kind: 'podman', cgroupVersion: 1 }, answer)).toEqual({ ...usable, cpu: false })
+  expect(usableControllers({ kind: 'docker', cgroupVersion: 2 }, answer)).toEqual({ ...usable, cpu: false })
+  expect(usableControllers({ kind: 'docker', cgroupVersion: 2 }, {})).toEqual(usable)
 })

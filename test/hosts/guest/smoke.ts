@@ -35,10 +35,10 @@ makeImage('smoke:1', 'one')
 makeImage('smoke:2', 'two')
 
 const clusters = { 'one node': ['control-plane'], 'two nodes': ['control-plane', 'worker'] } as const
-await check('a node starts as kind starts it, with --privileged', privilegedNode)
+const wanted = Number(process.env['MAYFLY_HOSTS_NODES'])
+if (!wanted) await check('a node starts as kind starts it, with --privileged', privilegedNode)
 for (const [name, nodes] of Object.entries(clusters)) {
-  const wanted = Number(process.env['MAYFLY_HOSTS_NODES'] || nodes.length)
-  if (nodes.length === wanted) await life(name, nodes)
+  if (!wanted || nodes.length === wanted) await life(name, nodes)
 }
 await check('nothing is left', async () => {
   const left = [
