@@ -4,9 +4,17 @@ import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import { gunzipSync, gzipSync } from 'node:zlib'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { connectEngine, type Engine, loadImage, removeImage } from '../../src/engine/index.ts'
+import {
+  buildImageFrom,
+  connectEngine,
+  type Engine,
+  listContainers,
+  loadImage,
+  removeImage,
+} from '../../src/engine/index.ts'
 import { type Cluster, createCluster, type Snapshot } from '../../src/index.ts'
 import { applyAll, get, type KubeObject, waitFor } from '../../src/kube/index.ts'
+import { kubernetesVersions } from '../../src/node-image/index.ts'
 import { busyboxLayer, dockerArchive } from '../images/made-images.ts'
 import { faults, heldCustomResource, stubbornDeployment } from './suite.ts'
 
@@ -104,6 +112,22 @@ test('the file has no key', async () => {
   const archive = gunzipSync(await readFile(file)).toString('latin1')
   expect(archive).not.toContain('PRIVATE KEY')
   expect(archive).not.toContain(Buffer.from(key).toString('base64').slice(40, 80))
+})
+
+test('a file of another version of Kubernetes than the node image is refused before anything is made', async () => {
+  const older = `mayfly-test/older:${process.pid}`
+  const nodeImage = process.env['MAYFLY_NODE_IMAGE'] || `mayfly/node:${kubernetesVersions[0]}`
+  const dockerfile = `FROM ${nodeImage}\nLABEL io.mayfly.kubernetes=v1.0.0\n`
+  await buildImageFrom(engine, [{ path: '/Dockerfile', content: dockerfile }], older)
+  try {
+    await expect(createCluster({ from: file, image: older, name: 'older' })).rejects.toMatchObject({
+      code: 'SNAPSHOT_UNFIT',
+      message: expect.stringContaining(`of Kubernetes ${kubernetesVersions[0]}, the node image of v1.0.0`),
+    })
+    expect(await listContainers(engine, { 'io.mayfly.cluster': 'older' })).toEqual([])
+  } finally {
+    await removeImage(engine, older)
+  }
 })
 
 test('a file that does not fit is refused before anything is made', async () => {
