@@ -61,7 +61,7 @@ export async function lookAtHost(
     rootless: engine.rootless,
     cgroupVersion: engine.cgroupVersion,
     controllers: usableControllers(engine, answer),
-    ipForwarding: answer.IPv4Forwarding ?? true,
+    ipForwarding: forwardsPackets(engine, answer),
     runningNodes,
     inotifyInstances,
     inotifyWatches,
@@ -70,6 +70,12 @@ export async function lookAtHost(
     availableMemoryBytes: availableMemory,
     ipvs,
   }
+}
+
+/** Whether pods will reach each other, as far as an engine tells. Pure. */
+export function forwardsPackets({ kind }: Pick<Engine, 'kind'>, { IPv4Forwarding }: EngineLimits): boolean {
+  // Docker switches it on when it starts, Podman with the first container on a network.
+  return kind === 'podman' || (IPv4Forwarding ?? true)
 }
 
 /** Which cgroup controllers an engine says that it can use; of what it does not say, the best is thought. Pure. */

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { failingAmong, missingFrom } from '../../src/engine/capabilities.ts'
-import { hasIpvs, usableControllers } from '../../src/engine/host-facts.ts'
+import { forwardsPackets, hasIpvs, usableControllers } from '../../src/engine/host-facts.ts'
 import { assertHostFit, type HostFacts, judgeHost } from '../../src/engine/index.ts'
 
 const gibibyte = 2 ** 30
@@ -226,4 +226,10 @@ test("Podman's word on the processor's controller counts on cgroup v1 only", () 
   expect(usableControllers({ kind: 'podman', cgroupVersion: 1 }, answer)).toEqual({ ...usable, cpu: false })
   expect(usableControllers({ kind: 'docker', cgroupVersion: 2 }, answer)).toEqual({ ...usable, cpu: false })
   expect(usableControllers({ kind: 'docker', cgroupVersion: 2 }, {})).toEqual(usable)
+})
+
+test('a fresh Podman host, on which no container has run yet, need not forward packets', () => {
+  expect(forwardsPackets({ kind: 'podman' }, { IPv4Forwarding: false })).toBe(true)
+  expect(forwardsPackets({ kind: 'docker' }, { IPv4Forwarding: false })).toBe(false)
+  expect(forwardsPackets({ kind: 'docker' }, {})).toBe(true)
 })
