@@ -20,7 +20,8 @@ export interface DebianPackage {
  * `tree/` for the layers that borrow programs from it.
  */
 export async function makeRootfs(arch: Architecture, epoch: number, announce?: Announce): Promise<Built> {
-  const inputs = [debianSuite, debianPackages, wantedUnits, unwantedUnits, excludedPaths, arch, epoch, 2]
+  const unitCommands = keepOnlyWantedUnits()
+  const inputs = [debianSuite, debianPackages, unitCommands, excludedPaths, arch, epoch, 3]
   const produce = async (draft: string) => {
     const archive = join(draft, 'rootfs.tar')
     await run(
@@ -34,7 +35,7 @@ export async function makeRootfs(arch: Architecture, epoch: number, announce?: A
         ...excludedPaths.map((path) => `--dpkgopt=path-exclude=${path}`),
         // Licences stay: whoever passes an image on has to pass them on too.
         '--dpkgopt=path-include=/usr/share/doc/*/copyright',
-        ...keepOnlyWantedUnits().map((command) => `--customize-hook=${command}`),
+        ...unitCommands.map((command) => `--customize-hook=${command}`),
         // A machine id in an image would be every node's.
         '--customize-hook=: > "$1/etc/machine-id"; rm -f "$1/var/lib/dbus/machine-id" "$1/etc/hostname" "$1/etc/resolv.conf"',
         debianSuite,
@@ -60,6 +61,8 @@ export async function makeRootfs(arch: Architecture, epoch: number, announce?: A
 /** Commands that leave a node with the units it needs and no others. */
 function keepOnlyWantedUnits(): string[] {
   const remove = 'rm -rf "$1"/etc/systemd/system/*.wants "$1"/usr/lib/systemd/system/*.target.wants'
+  // Thirteen programs that look for disks, consoles and init scripts to make units of, one after another at each start.
+  const removeGenerators = 'rm -rf "$1"/usr/lib/systemd/system-generators/*'
   const link = Object.entries(wantedUnits).flatMap(([target, units]) =>
     units.map((unit) => {
       const dir = `"$1/etc/systemd/system/${target}.wants"`
@@ -72,6 +75,7 @@ function keepOnlyWantedUnits(): string[] {
   const mask = unwantedUnits.map((unit) => `ln -s /dev/null "$1/etc/systemd/system/${unit}"`)
   return [
     remove,
+    removeGenerators,
     ...link,
     ...mask,
     'ln -sf /usr/lib/systemd/system/multi-user.target "$1/etc/systemd/system/default.target"',
