@@ -64,12 +64,16 @@ export async function removeBelongings(
   { containers, networks, volumes }: Belongings,
   options: Abortable = {},
 ): Promise<void> {
-  // A container that is dead has left its networks: they go while its file system is taken apart.
+  // A container that is dead has left its networks: they go while its file system is taken apart. Podman takes it off
+  // them only then, and fails when they have gone by that time (seen in 5.4.2).
   await Promise.allSettled(containers.map(({ id }) => killContainer(engine, id, options)))
   const removals = Promise.allSettled(containers.map(({ id }) => removeContainer(engine, id, options)))
+  const left = engine.kind === 'podman' ? removals : undefined
   const outcomes = await Promise.all([
     removals,
-    Promise.allSettled(networks.map(({ id }) => removeNetwork(engine, id, options))),
+    Promise.resolve(left).then(() =>
+      Promise.allSettled(networks.map(({ id }) => removeNetwork(engine, id, options))),
+    ),
     removals.then(() => Promise.allSettled(volumes.map(({ id }) => removeFreedVolume(engine, id, options)))),
   ])
   const failure = outcomes.flat().find((outcome) => outcome.status === 'rejected')
