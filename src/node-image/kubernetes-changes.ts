@@ -64,6 +64,23 @@ export const sourceChanges: readonly SourceChange[] = [
     from: 'genericPlegRelistPeriod    = time.Second * 1',
     to: 'genericPlegRelistPeriod    = 300 * time.Millisecond',
   },
+  // Between a container's being ready and the kubelet's noticing it: see mayfly_soon.go.
+  {
+    file: 'pkg/kubelet/prober/worker.go',
+    from: 'type worker struct {',
+    to: 'type worker struct {\n\t// The container that was ready at least once.\n\tonceReady kubecontainer.ContainerID\n\tisAtPeriod bool\n',
+  },
+  {
+    file: 'pkg/kubelet/prober/worker.go',
+    from: '\tfor w.doProbe(ctx) {',
+    to: '\tfor w.doProbe(ctx) {\n\t\tw.scheduleNext(probeTicker, probeTickerPeriod)',
+  },
+  // Probes of pods that a kubelet finds when it starts are spread over a period.
+  {
+    file: 'pkg/kubelet/prober/worker.go',
+    from: 'if probeTickerPeriod > time.Since(w.probeManager.start) {',
+    to: 'if w.probeType != readiness && probeTickerPeriod > time.Since(w.probeManager.start) {',
+  },
   // Three stages, one after another, between a pod's arrival and its sandbox.
   {
     file: 'pkg/kubelet/volumemanager/volume_manager.go',
@@ -102,6 +119,7 @@ export const sourceChanges: readonly SourceChange[] = [
 /** What of ours stands beside Kubernetes' own files, by its path in Kubernetes' source; each says what it is for. */
 const addedFiles = [
   'pkg/registry/rbac/rest/mayfly_listed.go',
+  'pkg/kubelet/prober/mayfly_soon.go',
   `${staging}k8s.io/apiserver/pkg/storage/storagebackend/factory/mayfly_shared.go`,
   `${clientLibrary}/util/cert/mayfly_selfsigned.go`,
   `${staging}k8s.io/kubectl/pkg/util/i18n/mayfly_lazy.go`,

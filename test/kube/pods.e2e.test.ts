@@ -9,6 +9,7 @@ import {
   events,
   execInPod,
   followPodLogs,
+  get,
   type KubeObject,
   list,
   type PortForwardOptions,
@@ -43,6 +44,17 @@ async function runningPod(containers: Record<string, string>, annotations = {}):
 const idle = 'sleep 1000000'
 const someMegabytes = Buffer.alloc(20 * 1024 * 1024, '0123456789abcde\n')
 const hashOf = (bytes: Buffer) => createHash('md5').update(bytes).digest('hex')
+
+test('a pod counts as ready when it is, and not a period of its probe later', async () => {
+  const spec = scripts({ main: `sleep 2; touch /tmp/ready; ${idle}` })
+  const [main] = spec.containers
+  const readinessProbe = { exec: { command: ['test', '-e', '/tmp/ready'] }, periodSeconds: 300 }
+  const slow = pod('slow', await testNamespace(kube), { ...spec, containers: [{ ...main, readinessProbe }] })
+  await applyAll(kube, [slow])
+  await waitFor(kube, slow, { condition: 'Ready' }, limits)
+  const live = await get(kube, slow)
+  expect(live?.['spec'].containers[0].readinessProbe.periodSeconds).toBe(300)
+})
 
 describe('execInPod', () => {
   test('gives the exit code and both outputs, whatever the code', async () => {
