@@ -9,8 +9,6 @@ export interface Setting {
   image: string
   mayfly: Tool
   kind: Tool
-  /** kind with nodes as its own users have them, of the same programs. */
-  kindInItsOwnLayout: () => Promise<Tool>
   /** The images that are loaded into clusters. */
   images: ImageShelf
   /** Counts of nodes for the benchmarks that grow a cluster. */

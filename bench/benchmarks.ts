@@ -2,7 +2,7 @@ import type { Benchmark } from './benchmark.ts'
 import { controlPlaneOnly } from './control-plane-only.ts'
 import { fromSnapshot } from './from-snapshot.ts'
 import { handout } from './handout.ts'
-import { besideKindsLayout, moreNodes, oneNode, threeControlPlanes, threeNodes } from './lives.ts'
+import { moreNodes, oneNode, threeControlPlanes, threeNodes } from './lives.ts'
 import { loadsOfMoreNodes, loadsOfThreeNodes } from './loads.ts'
 import { rollback } from './rollback.ts'
 import { rollbackMemory } from './rollback-memory.ts'
@@ -13,7 +13,6 @@ import { vitestRun } from './vitest-run.ts'
 export const benchmarks: readonly Benchmark[] = [
   oneNode,
   threeNodes,
-  besideKindsLayout,
   threeControlPlanes,
   loadsOfThreeNodes,
   vitestRun,

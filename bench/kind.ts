@@ -3,14 +3,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { execa } from 'execa'
 import { type Engine, imageExists } from '../src/engine/index.ts'
-import { buildKindestImage } from '../test/kindest/image.ts'
 import type { RunningCluster, Shape, Tool } from './tool.ts'
 
 /** kind's version in kind/go.mod. */
 export const kindName = 'kind v0.33.0'
-
-/** What stands for `kindest/node` here. */
-const layoutImage = 'mayfly-bench/kindest:latest'
 
 /** What kind puts before several control planes (pkg/cluster/internal/loadbalancer/const.go). */
 const loadBalancerImage = 'docker.io/envoyproxy/envoy:v1.36.2'
@@ -20,19 +16,11 @@ export function kindHasLoadBalancer(engine: Engine): Promise<boolean> {
   return imageExists(engine, loadBalancerImage)
 }
 
-/** Real kind. */
-export interface Kind extends AsyncDisposable {
-  /** kind with nodes of an image. */
-  on(image: string): Tool
-  /** kind with nodes as its own users have them, made of the programs of a node image of ours. It is built on first use. */
-  inItsOwnLayout(image: string): Promise<Tool>
-}
-
 /**
  * Builds real kind from its module. On a host without CAP_SYS_RESOURCE, where `--privileged` fails, its containers need
  * the runtime `mayfly-bench` (see runtime-wrapper/main.go), which the engine has to know.
  */
-export async function prepareKind(engine: Engine): Promise<Kind> {
+export async function prepareKind(engine: Engine, image: string): Promise<Tool & AsyncDisposable> {
   const dir = await mkdtemp(join(tmpdir(), 'mayfly-bench-'))
   const binary = join(dir, 'kind')
   const cwd = join(import.meta.dirname, 'kind')
@@ -46,22 +34,10 @@ export async function prepareKind(engine: Engine): Promise<Kind> {
     ...('mayfly-bench' in Runtimes && { PATH: `${join(cwd, 'bin')}:${process.env['PATH']}` }),
   }
   const run = async (...args: string[]) => (await execa(binary, args, { env })).stdout
-  const on = (image: string): Tool => ({
+  return {
     name: kindName,
     create: (shape) => create(run, { ...shape, dir, image }),
-  })
-  let layoutBuilt: Promise<void> | undefined
-  return {
-    on,
-    async inItsOwnLayout(image) {
-      layoutBuilt ??= buildKindestImage(engine, layoutImage, image)
-      await layoutBuilt
-      return on(layoutImage)
-    },
-    async [Symbol.asyncDispose]() {
-      if (layoutBuilt) await engine.docker.getImage(layoutImage).remove()
-      await rm(dir, { recursive: true })
-    },
+    [Symbol.asyncDispose]: () => rm(dir, { recursive: true }),
   }
 }
 

@@ -1,9 +1,8 @@
 import { setTimeout } from 'node:timers/promises'
-import type { Engine } from '../src/engine/index.ts'
-import { type Benchmark, bothSides, type Figures, seconds } from './benchmark.ts'
+import { type Benchmark, bothSides, seconds } from './benchmark.ts'
 import { kindHasLoadBalancer } from './kind.ts'
 import { memory } from './memory.ts'
-import { createUsable, nodes, type RunningCluster, type Shape, type Tool } from './tool.ts'
+import { createUsable, nodes, type RunningCluster, type Shape } from './tool.ts'
 
 /** How long a cluster is left alone before its memory is read: until then it has what its start needed as well. */
 const restMs = 30_000
@@ -21,40 +20,16 @@ export const threeNodes = bothSides(
     'memory-3': { unit: 'MiB', note: `memory of three nodes, ${restMs / 1000} s after they were usable` },
     'delete-3': { unit: 's', note: 'deleting three nodes' },
   },
-  async (tool, { engine }) => lifeOfThree(tool, engine),
+  async (tool, { engine }) => {
+    let cluster: RunningCluster | undefined
+    const boot = await seconds(async () => {
+      cluster = await createUsable(tool, engine, nodes(3))
+    })
+    await setTimeout(restMs)
+    const used = await memory(engine, cluster?.nodes ?? [])
+    return { 'boot-3': boot, 'memory-3': used, 'delete-3': await seconds(async () => cluster?.delete()) }
+  },
 )
-
-const layoutNote = "kind's nodes in kind's own layout, with core images as archives that each boot unpacks"
-
-/** The same beside kind as its own users have it. Only its node image is another, with the same programs. */
-export const besideKindsLayout: Benchmark = {
-  rows: () => ({
-    'kinds-layout-boot-1': { unit: 's', note: `as \`boot-1\`, with ${layoutNote}` },
-    'kinds-layout-boot-3': { unit: 's', note: 'as `boot-3`, with the same' },
-    'kinds-layout-memory-3': { unit: 'MiB', note: 'as `memory-3`, with the same' },
-    'kinds-layout-delete-3': { unit: 's', note: 'as `delete-3`, with the same' },
-  }),
-  mayfly: ({ mayfly, engine }) => bothLives(mayfly, engine),
-  peer: async ({ kindInItsOwnLayout, engine }) => bothLives(await kindInItsOwnLayout(), engine),
-}
-
-async function bothLives(tool: Tool, engine: Engine): Promise<Figures> {
-  const figures = {
-    'boot-1': await timeBoot(() => createUsable(tool, engine)),
-    ...(await lifeOfThree(tool, engine)),
-  }
-  return Object.fromEntries(Object.entries(figures).map(([name, figure]) => [`kinds-layout-${name}`, figure]))
-}
-
-async function lifeOfThree(tool: Tool, engine: Engine): Promise<Figures> {
-  let cluster: RunningCluster | undefined
-  const boot = await seconds(async () => {
-    cluster = await createUsable(tool, engine, nodes(3))
-  })
-  await setTimeout(restMs)
-  const used = await memory(engine, cluster?.nodes ?? [])
-  return { 'boot-3': boot, 'memory-3': used, 'delete-3': await seconds(async () => cluster?.delete()) }
-}
 
 const highlyAvailable: Shape = { controlPlanes: 3 }
 const bootHa = bothSides(

@@ -25,8 +25,7 @@ import type { ProcessTrace } from './trace/sample-processes.ts'
 const file = process.argv[2] ?? join(import.meta.dirname, '../docs/load-trace.svg')
 const image = process.env['MAYFLY_NODE_IMAGE'] || `mayfly/node:${kubernetesVersions[0]}`
 const engine = await connectEngine()
-await using kinds = await prepareKind(engine)
-const kind = kinds.on(image)
+await using kind = await prepareKind(engine, image)
 await using images = imageShelf(engine)
 
 /** Everything that ran while something was done. */

@@ -52,18 +52,9 @@ if (unknown.length > 0) {
 
 const image = process.env['MAYFLY_NODE_IMAGE'] || `mayfly/node:${kubernetesVersions[0]}`
 const engine = await connectEngine()
-await using kinds = await prepareKind(engine)
-const kind = kinds.on(image)
+await using kind = await prepareKind(engine, image)
 await using images = imageShelf(engine)
-const setting: Setting = {
-  engine,
-  image,
-  mayfly: mayflyTool(image),
-  kind,
-  kindInItsOwnLayout: () => kinds.inItsOwnLayout(image),
-  images,
-  ...scale,
-}
+const setting: Setting = { engine, image, mayfly: mayflyTool(image), kind, images, ...scale }
 
 let results = values.continue && values.json ? await readResults(values.json) : []
 const measured = new Set<string>()

@@ -20,8 +20,7 @@ import { type Recording, record } from './trace/observe.ts'
 const file = process.argv[2] ?? join(import.meta.dirname, '../docs/boot-trace.svg')
 const image = process.env['MAYFLY_NODE_IMAGE'] || `mayfly/node:${kubernetesVersions[0]}`
 const engine = await connectEngine()
-await using kinds = await prepareKind(engine)
-const kind = kinds.on(image)
+await using kind = await prepareKind(engine, image)
 
 async function recordBoot(tool: Tool): Promise<Recording> {
   const name = 'trace'
