@@ -34,15 +34,16 @@ export function startEarly(engine: Engine, node: string): void {
     })
 }
 
-/** The program that waits in a node, for whoever asks first; it ends when the signal fires. */
+/** The program that waits in a node, for whoever asks first; it ends when the signal fires. None once that has fired. */
 export async function takeEarly(
   engine: Engine,
   node: string,
   signal: AbortSignal,
 ): Promise<RunningExec | undefined> {
-  const program = waiting.get(engine)?.get(node)
-  waiting.get(engine)?.delete(node)
-  if (!program) return undefined
+  const ofEngine = waiting.get(engine)
+  const program = ofEngine?.get(node)
+  if (!program || signal.aborted) return undefined
+  ofEngine?.delete(node)
   signal.addEventListener('abort', () => program.stop.abort(signal.reason), { once: true })
   const running = await program.running.catch(() => undefined)
   running?.ref()

@@ -179,6 +179,18 @@ test('the program that waits for the next roll-back is one, and may be killed', 
   await backTo(pristine)
 })
 
+test('a roll-back that is given up before it begins takes nothing back', async () => {
+  const { kube } = cluster
+  await backTo(pristine)
+  const [kept] = manyConfigMaps('default', 1, 10)
+  await applyAll(kube, kept ? [kept] : [], limits)
+  await expect(cluster.rollback(pristine, { signal: AbortSignal.abort() })).rejects.toMatchObject({
+    code: 'WAIT_ABORTED',
+  })
+  expect(kept && (await find(kube, kept))).toBeDefined()
+  await backTo(pristine)
+})
+
 test('etcd gives back the room that a suite took', async () => {
   await faults['fills etcd with 50 MB']?.(cluster)
   await backTo(pristine)
