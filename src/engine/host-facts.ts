@@ -33,14 +33,18 @@ export async function memoryAvailable(engine: Engine): Promise<number> {
   return seen ?? engine.memoryBytes
 }
 
-/**
- * Looks at the engine's host: milliseconds.
- *
- * @param roleLabels Labels of nodes' containers, of mayfly and of others, whose value is the node's role
- */
+/** What is asked of a host beside what every cluster needs to know. */
+export interface HostQuestions {
+  /** Labels of nodes' containers, of mayfly and of others, whose value is the node's role. Default: none. */
+  roleLabels?: readonly string[]
+  /** Whether its kernel has IPVS, as kube-proxy is to use it. Default false. */
+  ipvs?: boolean
+}
+
+/** Looks at the engine's host: milliseconds. */
 export async function lookAtHost(
   engine: Engine,
-  roleLabels: readonly string[],
+  { roleLabels = [], ipvs: asksForIpvs = false }: HostQuestions,
   signal: AbortSignal | undefined,
 ): Promise<Omit<HostFacts, 'missingCapabilities'>> {
   const here = <T>(look: () => Promise<T>) => (engine.local ? look().catch(() => undefined) : undefined)
@@ -52,7 +56,7 @@ export async function lookAtHost(
       here(() => readNumber('/proc/sys/fs/inotify/max_user_watches')),
       here(() => statfs(engine.rootDir)),
       memoryAvailable(engine),
-      here(() => hasIpvs()),
+      asksForIpvs ? here(() => hasIpvs()) : undefined,
     ])
   return {
     kind: engine.kind,

@@ -1,6 +1,6 @@
 import { MayflyError } from '../errors.ts'
 import type { Engine } from './engine.ts'
-import { type HostFacts, lookAtHost } from './host-facts.ts'
+import { type HostFacts, type HostQuestions, lookAtHost } from './host-facts.ts'
 import { type Privilege, type ProbeOptions, probePrivilege } from './privilege.ts'
 
 /** Something that the engine's host lacks. */
@@ -12,15 +12,11 @@ export interface Finding {
 }
 
 /** What is to run on the host. */
-export interface PreflightPlan {
+export interface PreflightPlan extends HostQuestions {
   /** The roles of the nodes. */
   nodes: readonly ('control-plane' | 'worker')[]
   /** An image of the engine for the privilege probe. */
   image: string
-  /** kube-proxy is to use IPVS. Default false. */
-  ipvs?: boolean
-  /** Labels of nodes' containers, of mayfly and of others, whose value is the node's role. Default: none. */
-  roleLabels?: readonly string[]
 }
 
 /** The oldest engines with private cgroup namespaces and cgroup v2. */
@@ -79,7 +75,7 @@ export async function preflight(
 ): Promise<{ findings: Finding[]; privilege: Privilege }> {
   const [privilege, facts] = await Promise.all([
     probePrivilege(engine, plan.image, options),
-    lookAtHost(engine, plan.roleLabels ?? [], options.signal),
+    lookAtHost(engine, plan, options.signal),
   ])
   return { privilege, findings: judgeHost({ ...facts, missingCapabilities: privilege.missing }, plan) }
 }

@@ -495,7 +495,9 @@ describe('privilege', () => {
     const roles = [{ [own]: 'control-plane' }, { [kinds]: 'worker' }, { [kinds]: 'external-load-balancer' }]
     for (const role of roles) await start({ labels: { ...labels, ...role } })
     await create({ labels: { ...labels, [own]: 'worker' } })
-    expect(await lookAtHost(engine, [own, kinds], undefined)).toMatchObject({ runningNodes: 2 })
+    expect(await lookAtHost(engine, { roleLabels: [own, kinds] }, undefined)).toMatchObject({
+      runningNodes: 2,
+    })
   })
 
   test('this host is fit for a cluster of one', async () => {
