@@ -68,10 +68,10 @@ export async function removeBelongings(
   // them only then, and fails when they have gone by that time (seen in 5.4.2).
   await Promise.allSettled(containers.map(({ id }) => killContainer(engine, id, options)))
   const removals = Promise.allSettled(containers.map(({ id }) => removeContainer(engine, id, options)))
-  const left = engine.kind === 'podman' ? removals : undefined
+  const areNetworksLeft = engine.kind === 'podman' ? removals : Promise.resolve()
   const outcomes = await Promise.all([
     removals,
-    Promise.resolve(left).then(() =>
+    areNetworksLeft.then(() =>
       Promise.allSettled(networks.map(({ id }) => removeNetwork(engine, id, options))),
     ),
     removals.then(() => Promise.allSettled(volumes.map(({ id }) => removeFreedVolume(engine, id, options)))),
