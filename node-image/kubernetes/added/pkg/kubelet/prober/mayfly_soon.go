@@ -10,6 +10,7 @@ import (
 )
 
 // soon is how long a container that was never ready waits for its next probe.
+// No period is shorter.
 const soon = 100 * time.Millisecond
 
 // scheduleNext sets when a worker probes next. The kubelet asks whether a
@@ -26,10 +27,11 @@ func (w *worker) scheduleNext(ticker *time.Ticker, period time.Duration) {
 	if w.lastResult == results.Success {
 		w.onceReady = w.containerID
 	}
-	if w.containerID.IsEmpty() || w.onceReady != w.containerID {
-		ticker.Reset(min(soon, period))
+	isAtPeriod := !w.containerID.IsEmpty() && w.onceReady == w.containerID
+	if !isAtPeriod {
+		ticker.Reset(soon)
 	} else if !w.isAtPeriod {
 		ticker.Reset(period)
 	}
-	w.isAtPeriod = !w.containerID.IsEmpty() && w.onceReady == w.containerID
+	w.isAtPeriod = isAtPeriod
 }
