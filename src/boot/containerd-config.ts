@@ -1,11 +1,12 @@
 import { applyPatch, type Operation } from 'rfc6902'
-import { parse, stringify, type TomlTable } from 'smol-toml'
+import { parse, stringify, type TomlTable, type TomlValue } from 'smol-toml'
 import { parse as parseYaml } from 'yaml'
 import type { ClusterSpec } from '../config/index.ts'
 import { type ContainerFile, type Engine, readFile } from '../engine/index.ts'
 import { MayflyError } from '../errors.ts'
 
 const configPath = '/etc/containerd/config.toml'
+const crunPath = '/usr/local/bin/crun'
 const registryDir = '/etc/containerd/certs.d'
 
 type ContainerdOptions = Pick<
@@ -62,7 +63,19 @@ export function containerdConfig(
       )
     }
   }
-  return `${stringify(config)}\n`
+  return `${stringify(withFittingRuntime(config))}\n`
+}
+
+/** The node image's crun can't ask systemd for cgroups: where a patch wants that, containers are started by runc. */
+function withFittingRuntime(config: TomlTable): TomlTable {
+  const path = ['plugins', 'io.containerd.cri.v1.runtime', 'containerd', 'runtimes', 'runc', 'options']
+  const options = path.reduce<TomlValue | undefined>(
+    (table, name) => (isTable(table) ? table[name] : undefined),
+    config,
+  )
+  if (isTable(options) && options['SystemdCgroup'] === true && options['BinaryName'] === crunPath)
+    delete options['BinaryName']
+  return config
 }
 
 /** Tables merge, all else replaces: TOML has no null to remove something with. */

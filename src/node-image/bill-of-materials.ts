@@ -9,7 +9,7 @@ import {
   pinnedVersion,
 } from './compile.ts'
 import { debianLicences, licencesOf } from './licence.ts'
-import { goComponents } from './recipe.ts'
+import { crunSource, goComponents } from './recipe.ts'
 import { installedPackages } from './rootfs.ts'
 import { run } from './toolchain.ts'
 
@@ -71,14 +71,23 @@ export async function listMaterials(
     await rm(scratch, { recursive: true })
   }
   programs.push({
+    name: 'crun',
+    version: crunSource.version,
+    licence: 'GPL-2.0-or-later AND LGPL-2.1-or-later',
+    kind: 'program',
+  })
+  programs.push({
     name: 'Go standard library',
     version: context.goVersion,
     licence: 'BSD-3-Clause',
     kind: 'program',
   })
-  const libraries = [
-    await hostLibrary('libseccomp', 'libseccomp-dev', 'LGPL-2.1-only', ['runc']),
-    await hostLibrary('GNU C library', 'libc6-dev', 'LGPL-2.1-or-later', ['runc', 'pause']),
+  const libraries: Material[] = [
+    await hostLibrary('libseccomp', 'libseccomp-dev', 'LGPL-2.1-only', ['crun', 'runc']),
+    await hostLibrary('libcap', 'libcap-dev', 'BSD-3-Clause OR GPL-2.0-only', ['crun']),
+    await hostLibrary('GNU C library', 'libc6-dev', 'LGPL-2.1-or-later', ['crun', 'runc', 'pause']),
+    // Part of crun's source.
+    { name: 'yajl', version: '2.1.0', licence: 'ISC', kind: 'c-library', usedBy: ['crun'] },
   ]
   const packages = (await installedPackages(rootfs)).map(
     ({ name, version, copyright }): Material => ({

@@ -47,6 +47,7 @@ import {
   type KubernetesSource,
   resolveKubernetes,
 } from './compile.ts'
+import { compileCrun } from './crun.ts'
 import { fillNodeLayer, kubeadmImages } from './layers.ts'
 import { recipeDir } from './mayfly-node.ts'
 import { type Architecture, goComponents, ownImages, sourceDateEpoch } from './recipe.ts'
@@ -202,6 +203,9 @@ async function buildLayers(
     keys.push(built.key)
     for (const name of Object.keys(component.programs)) programs[name] = join(built.dir, 'bin', name)
   }
+  const crun = await step('Compile crun', (announce) => compileCrun(context, rootfs.dir, announce))
+  keys.push(crun.key)
+  programs['crun'] = join(crun.dir, 'bin/crun')
   const compiled = await step(`Compile Kubernetes ${kubernetes.version}`, (announce) =>
     compileKubernetes(kubernetes, context, announce),
   )

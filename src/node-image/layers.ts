@@ -93,7 +93,7 @@ async function substitute(file: string, values: Record<string, string>): Promise
 }
 
 const cniPlugins = ['bridge', 'host-local', 'loopback', 'portmap', 'ptp']
-const nodePrograms = ['containerd', 'containerd-shim-runc-v2', 'ctr', 'runc', 'mayfly-node']
+const nodePrograms = ['containerd', 'containerd-shim-runc-v2', 'ctr', 'crun', 'runc', 'mayfly-node']
 
 async function installPrograms(root: string, { kubernetesBin, programs }: LayerInputs): Promise<void> {
   const bin = join(root, 'usr/local/bin')

@@ -145,6 +145,17 @@ export const goComponents: readonly GoComponent[] = [
   },
 ]
 
+/**
+ * The OCI runtime that starts a container with less than half of runc's processor time, as Debian's later releases have
+ * it: the one of the root file system's own release refuses the specification that containerd writes.
+ */
+export const crunSource = {
+  version: '1.21',
+  /** Below the mirror's root. */
+  path: 'pool/main/c/crun/crun_1.21.orig.tar.gz',
+  sha256: '4bfb700e764a4804a4de3ecf07753f4c391005356d60356df65d80ae0914c486',
+} as const
+
 /** The names under which the one Kubernetes program is started. */
 export const kubernetesComponents = [
   'kube-apiserver',

@@ -63,7 +63,16 @@ const minimumGo = [1, 26] as const
 const minimumFreeBytes = 8 * 2 ** 30
 
 /** A program that the build calls, and the Debian package that has it. */
-const tools = { mmdebstrap: 'mmdebstrap', tar: 'tar', gcc: 'gcc', 'pkg-config': 'pkg-config' } as const
+const tools = {
+  mmdebstrap: 'mmdebstrap',
+  tar: 'tar',
+  gcc: 'gcc',
+  make: 'make',
+  'pkg-config': 'pkg-config',
+} as const
+
+/** C libraries, by the names that pkg-config knows and that Debian's packages begin with. */
+const linkedLibraries = ['libseccomp', 'libcap'] as const
 
 /** What the build found on this host. */
 export interface Toolchain {
@@ -141,9 +150,12 @@ async function missingTools(arch: Architecture): Promise<string[]> {
   for (const [program, debianPackage] of wanted) {
     if (!(await onPath(program))) absent.push(`${program} (apt-get install ${debianPackage})`)
   }
-  const seccomp = `${pkgConfigPath(arch)}/libseccomp.pc`
-  if (!(await exists(seccomp)))
-    absent.push(`libseccomp to link runc with (apt-get install libseccomp-dev${debianArchitecture})`)
+  for (const library of linkedLibraries) {
+    if (!(await exists(`${pkgConfigPath(arch)}/${library}.pc`)))
+      absent.push(
+        `${library} to link container runtimes with (apt-get install ${library}-dev${debianArchitecture})`,
+      )
+  }
   if (foreign && !(await exists(`/usr/${gnuTriplet(arch)}/lib/libc.a`)))
     absent.push(`the C library to link with (apt-get install libc6-dev-${arch}-cross)`)
   if (foreign && !((await onPath('arch-test')) && (await runsForeignPrograms(arch))))

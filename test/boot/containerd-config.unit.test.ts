@@ -70,3 +70,13 @@ test('mirrors: a file for each registry, the mirrors in their order', () => {
   // TOML has no order of tables by itself; containerd goes by the order in the file.
   expect(first && 'content' in first && String(first.content)).toMatch(/b:5000[\s\S]*a\/path/)
 })
+
+test("containers are started by runc where a patch wants systemd's cgroups, which crun can't ask for", () => {
+  const options = '[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc.options]\n'
+  const image = `${options}BinaryName = "/usr/local/bin/crun"\n`
+  const patched = (patch: string) =>
+    containerdConfig(image, { ...none, containerdConfigPatches: [options + patch] })
+  expect(patched('SystemdCgroup = true')).not.toContain('BinaryName')
+  expect(patched('SystemdCgroup = false')).toContain('crun')
+  expect(patched('SystemdCgroup = true\nBinaryName = "/bin/own"')).toContain('/bin/own')
+})

@@ -43,7 +43,7 @@ test('the workflow keeps the cache where mayfly has it', () => {
 
 test('the workflow installs what a build calls that runners lack', () => {
   const install = commands().find((command) => command.includes('apt-get install'))
-  for (const wanted of ['mmdebstrap', 'libseccomp-dev']) expect(install).toContain(wanted)
+  for (const wanted of ['mmdebstrap', 'libseccomp-dev', 'libcap-dev']) expect(install).toContain(wanted)
 })
 
 test('the workflow builds the image with a command that there is', () => {

@@ -10,7 +10,16 @@ const root = fileURLToPath(new URL('../..', import.meta.url))
 const bin = join(root, 'node_modules', '.bin')
 
 const enginePackages = ['docker.io', 'iptables', 'iproute2', 'kmod', 'procps']
-const buildPackages = ['mmdebstrap', 'gcc', 'libc6-dev', 'libseccomp-dev', 'pkg-config', 'binutils']
+const buildPackages = [
+  'mmdebstrap',
+  'gcc',
+  'libc6-dev',
+  'make',
+  'libseccomp-dev',
+  'libcap-dev',
+  'pkg-config',
+  'binutils',
+]
 // The tests make images of busybox, filter packets, and check certificates with OpenSSL.
 const testPackages = ['busybox-static', 'nftables', 'openssl']
 

@@ -53,6 +53,9 @@ func Run(ctx context.Context, args []string) error {
 	if len(args) == 0 {
 		args = []string{"/sbin/init"}
 	}
+	if args[0] == "/sbin/init" {
+		args = append(args, initArguments()...)
+	}
 	log.Printf("starting %s", args[0])
 	return syscall.Exec(args[0], args, os.Environ())
 }

@@ -43,6 +43,9 @@ func mountCgroups(context.Context) error {
 	if err := coverMissingHierarchies(mounts); err != nil {
 		return err
 	}
+	if err := leaveUnifiedOut(mounts); err != nil {
+		return err
+	}
 	if named {
 		return nil
 	}
@@ -76,8 +79,8 @@ func coverMissingHierarchies(mounts []mountPoint) error {
 }
 
 // missingHierarchies are the folders in which systemd would look for hierarchies
-// of cgroup v1 that are not mounted, and for cgroup v2's beside them. The table
-// is /proc/cgroups, described in cgroups(7): name, hierarchy, cgroups, enabled.
+// of cgroup v1 that are not mounted. The table is /proc/cgroups, described in
+// cgroups(7): name, hierarchy, cgroups, enabled.
 func missingHierarchies(table string, mounts []mountPoint) []string {
 	given := map[string]bool{}
 	for _, m := range mounts {
@@ -89,7 +92,7 @@ func missingHierarchies(table string, mounts []mountPoint) []string {
 			given[option] = true
 		}
 	}
-	names := []string{"unified"}
+	var names []string
 	for line := range strings.Lines(table) {
 		if fields := strings.Fields(line); len(fields) == 4 && fields[3] == "1" {
 			names = append(names, fields[0])
@@ -100,6 +103,37 @@ func missingHierarchies(table string, mounts []mountPoint) []string {
 		missing = append(missing, "net_cls,net_prio") // as systemd mounts the two
 	}
 	return missing
+}
+
+// unifiedHierarchy is where systemd mounts cgroup v2 beside the hierarchies of
+// cgroup v1.
+const unifiedHierarchy = cgroupRoot + "/unified"
+
+// leaveUnifiedOut takes cgroup v2 away from a node on cgroup v1. Nothing there
+// needs it, all nodes of a host would share it, and crun refuses to start
+// containers where it has a controller.
+func leaveUnifiedOut(mounts []mountPoint) error {
+	for _, m := range mounts {
+		if m.path != unifiedHierarchy {
+			continue
+		}
+		if err := unix.Unmount(m.path, 0); err != nil {
+			return fmt.Errorf("unmount %s: %w", m.path, err)
+		}
+	}
+	if err := os.Remove(unifiedHierarchy); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// initArguments tell systemd not to mount what leaveUnifiedOut took away. In a
+// container it reads its own arguments as it reads the kernel's elsewhere.
+func initArguments() []string {
+	if cgroupV2() {
+		return nil
+	}
+	return []string{"systemd.legacy_systemd_cgroup_controller=1"}
 }
 
 // cgroupV2 tells whether the unified hierarchy is mounted.

@@ -51,10 +51,10 @@ func TestHierarchiesThatTheEngineDidNotGiveAreMissing(t *testing.T) {
 		{path: "/sys/fs/cgroup", superOptions: "ro,mode=755"},
 		{path: "/sys/fs/cgroup/cpu,cpuacct", superOptions: "rw,cpu,cpuacct"},
 	}
-	if got, want := missingHierarchies(table, mounts), []string{"unified", "net_cls", "net_prio", "hugetlb", "net_cls,net_prio"}; !slices.Equal(got, want) {
+	if got, want := missingHierarchies(table, mounts), []string{"net_cls", "net_prio", "hugetlb", "net_cls,net_prio"}; !slices.Equal(got, want) {
 		t.Errorf("missing are %q, not %q", got, want)
 	}
-	hybrid := append(mounts, mountPoint{path: "/sys/fs/cgroup/unified", superOptions: "rw,nsdelegate"}, mountPoint{path: "/sys/fs/cgroup/net_cls,net_prio", superOptions: "rw,net_cls,net_prio"})
+	hybrid := append(mounts, mountPoint{path: "/sys/fs/cgroup/net_cls,net_prio", superOptions: "rw,net_cls,net_prio"})
 	if got, want := missingHierarchies(table, hybrid), []string{"hugetlb"}; !slices.Equal(got, want) {
 		t.Errorf("missing are %q, not %q", got, want)
 	}
