@@ -57,9 +57,9 @@ export class MayflyError extends Error {
   /** Stable word to branch on. */
   readonly code: MayflyErrorCode
   /** What to do about it, where that is known. */
-  readonly hint: string | undefined
+  declare readonly hint: string | undefined
   /** What the failing command or component printed, verbatim. */
-  readonly output: string | undefined
+  declare readonly output: string | undefined
 
   constructor(code: MayflyErrorCode, summary: string, { hint, output, cause }: MayflyErrorParts = {}) {
     super(
@@ -67,9 +67,12 @@ export class MayflyError extends Error {
       cause === undefined ? {} : { cause },
     )
     this.code = code
-    this.hint = hint
-    this.output = output
-    Object.defineProperty(this, brand, { value: true })
+    // Both are in the message: printed as properties they would be there twice.
+    Object.defineProperties(this, {
+      hint: { value: hint },
+      output: { value: output },
+      [brand]: { value: true },
+    })
   }
 }
 
@@ -82,6 +85,29 @@ export class MayflyError extends Error {
 export function isMayflyError(value: unknown): value is MayflyError {
   return value instanceof Error && brand in value
 }
+
+/**
+ * An error with another hint or output, to be thrown in its place: it comes from where the other came from, and has the
+ * other's cause, so that nothing is told twice.
+ *
+ * @param more What is not given stays as it is
+ */
+export function amended(error: MayflyError, more: Pick<MayflyErrorParts, 'hint' | 'output'>): MayflyError {
+  const [summary = error.message] = error.message.split(startOfDetails, 1)
+  const { hint = error.hint, output = error.output } = more
+  const result = new MayflyError(error.code, summary, {
+    ...(hint !== undefined && { hint }),
+    ...(output !== undefined && { output }),
+    cause: error.cause,
+  })
+  const title = `${error.name}: `
+  if (error.stack?.startsWith(title + error.message))
+    result.stack = title + result.message + error.stack.slice(title.length + error.message.length)
+  return result
+}
+
+/** What follows the summary in a message. */
+const startOfDetails = /\n(?:→| {4})/
 
 /** The message of anything thrown. */
 export function messageOf(thrown: unknown): string {

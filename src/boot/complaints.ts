@@ -1,5 +1,5 @@
 import { type Engine, exec } from '../engine/index.ts'
-import { isMayflyError, MayflyError } from '../errors.ts'
+import { amended, isMayflyError, type MayflyError } from '../errors.ts'
 
 /** Lines of each source that are shown: the last ones tell. */
 const linesShown = 6
@@ -24,13 +24,17 @@ export async function withComplaints<T>(
     if (!isMayflyError(thrown) || !['WAIT_TIMED_OUT', 'EXEC_FAILED'].includes(thrown.code)) throw thrown
     const complaints = await Promise.all(nodesOf(thrown).map((node) => complaintsOf(engine, node)))
     const output = [thrown.output, ...complaints].filter(Boolean).join('\n')
-    const [summary = thrown.message] = thrown.message.split(/\n(?:→| {4})/, 1)
-    throw new MayflyError(thrown.code, summary, {
-      ...(thrown.hint !== undefined && { hint: thrown.hint }),
-      ...(output && { output }),
-      cause: thrown,
-    })
+    throw amended(thrown, output ? { output } : {})
   }
+}
+
+/** Begins what a node has to say for itself. */
+const title = 'Logs of node '
+
+/** An error's output without what {@link withComplaints} added to it. Pure. */
+export function withoutComplaints(output: string): string {
+  const [own = ''] = output.split(new RegExp(`^${title}`, 'm'), 1)
+  return own
 }
 
 async function complaintsOf(engine: Engine, node: string): Promise<string> {
@@ -46,9 +50,8 @@ async function complaintsOf(engine: Engine, node: string): Promise<string> {
     const pods = await Promise.all(
       logs.map(async (path) => podComplaints(path, await ask('tail', `--lines=${linesShown}`, path))),
     )
-    return [kubelet.length > 0 ? `kubelet of ${node}:` : '', ...kubelet, ...pods.flat()]
-      .filter(Boolean)
-      .join('\n')
+    const complaints = [...(kubelet.length > 0 ? ['kubelet:', ...kubelet] : []), ...pods.flat()]
+    return complaints.length > 0 ? [`${title}${node}:`, ...complaints].join('\n') : ''
   } catch (thrown) {
     return `(node ${node} does not tell: ${String(thrown).split('\n', 1)[0]})`
   }

@@ -1,5 +1,5 @@
 import { type Engine, type ExecResult, exec } from '../engine/index.ts'
-import { MayflyError, messageOf } from '../errors.ts'
+import { amended, MayflyError, messageOf } from '../errors.ts'
 import { conditionOf, describeFailure, type Kube, type KubeObject, watchList } from '../kube/index.ts'
 import { deadline, until, type WaitLimits, waitError } from '../wait.ts'
 import { certificateSettings } from './cluster-configuration.ts'
@@ -83,10 +83,7 @@ export async function waitForPodsAndNodes(
   if (missing.length === 0) return [...(seen.get('/api/v1/pods')?.values() ?? [])]
   const because = plan.spec.networking.disableDefaultCNI ? undefined : await explain(kube)
   const error = waitError('the cluster to be ready', missing.join('; '), limits)
-  throw new MayflyError(error.code, error.message, {
-    ...(because !== undefined && { output: because }),
-    cause: error.cause,
-  })
+  throw because === undefined ? error : amended(error, { output: because })
 }
 
 async function explain(kube: Kube): Promise<string | undefined> {

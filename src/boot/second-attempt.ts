@@ -1,5 +1,6 @@
 import { isMayflyError } from '../errors.ts'
 import { kubeStatus } from '../kube/index.ts'
+import { withoutComplaints } from './complaints.ts'
 
 /** What Go programs print when the other side is not there for a moment, or too slow. */
 const passingReason =
@@ -21,7 +22,7 @@ export function passingFailure(thrown: unknown): string | undefined {
   switch (thrown.code) {
     case 'EXEC_FAILED': {
       // What kubeadm printed: a kubelet's journal, which may be added to it, always has refused connections.
-      const output = (isMayflyError(thrown.cause) ? thrown.cause.output : thrown.output) ?? ''
+      const output = withoutComplaints(thrown.output ?? '')
       if (waitedInVain.test(output)) return undefined
       return output
         .split('\n')

@@ -11,7 +11,7 @@ import {
   imageExists,
   listContainers,
 } from '../engine/index.ts'
-import { isMayflyError, MayflyError, messageOf } from '../errors.ts'
+import { amended, isMayflyError, MayflyError, messageOf } from '../errors.ts'
 import { type ImageSource, loadImages } from '../images/index.ts'
 import { createProgress, type Progress, type ProgressMode, type StepEvent } from '../progress/index.ts'
 import { deleteInstance, type Labels, type Lease, label, ownership, startWatchdog } from '../reaper/index.ts'
@@ -91,7 +91,7 @@ export async function createCluster(options: CreateClusterOptions = {}): Promise
   const signal = withinDeadline({ timeoutMs, signal: options.signal })
   const progress = createProgress({ mode: options.progress, onEvent: options.onProgress })
   const saved = await openSaved(options)
-  const spec = await clusterSpecOf(saved ? withConfigOf(saved, options) : options)
+  const spec = await specOf(options, saved)
   const engine = await connectEngine({ signal })
   if (saved) await assertFits(engine, saved, spec, sourceName(options))
   const labels = ownership(spec.name, { ttlMs, keep, retain })
@@ -183,10 +183,14 @@ function sourceName({ from = '' }: CreateClusterOptions): string {
 /**
  * The complete configuration of what {@link createCluster} would create. Without a name among the options it has another each time.
  *
- * @throws MayflyError `CONFIG_INVALID`, `CONFIG_UNREADABLE`
+ * @throws MayflyError `CONFIG_INVALID`, `CONFIG_UNREADABLE`, `SNAPSHOT_UNFIT`
  */
-export function clusterSpecOf(options: CreateClusterOptions): Promise<ClusterSpec> {
-  return resolveClusterSpec(options, { otherFields: ownFields })
+export async function clusterSpecOf(options: CreateClusterOptions): Promise<ClusterSpec> {
+  return specOf(options, await openSaved(options))
+}
+
+function specOf(options: CreateClusterOptions, saved: SavedCluster | undefined): Promise<ClusterSpec> {
+  return resolveClusterSpec(saved ? withConfigOf(saved, options) : options, { otherFields: ownFields })
 }
 
 function timingsOf({ events }: Progress): StepTiming[] {
@@ -241,12 +245,7 @@ async function rollBack(
 
 function withHint(thrown: unknown, more: readonly string[]): unknown {
   if (!isMayflyError(thrown) || more.length === 0) return thrown
-  const summary = thrown.message.split('\n→ ')[0]?.split('\n    ')[0] ?? thrown.message
-  return new MayflyError(thrown.code, summary, {
-    hint: [thrown.hint, ...more].filter(Boolean).join('. '),
-    ...(thrown.output !== undefined && { output: thrown.output }),
-    cause: thrown,
-  })
+  return amended(thrown, { hint: [thrown.hint, ...more].filter(Boolean).join('. ') })
 }
 
 /** Writes each node's console and journal below `.mayfly/`, before the node goes. */

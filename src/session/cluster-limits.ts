@@ -28,13 +28,18 @@ function rolesOf({ nodes, controlPlaneOnly }: ClusterSpec) {
 
 /**
  * Why there can't be two clusters of these options at a time, as it reads after "because"; `undefined` where there can.
+ *
+ * @param one The configuration of the first
  */
-export async function reasonForOneOnly(options: CreateClusterOptions): Promise<string | undefined> {
-  const [one, other] = await Promise.all(['one', 'other'].map((name) => clusterSpecOf({ ...options, name })))
-  const { networking, nodes } = one as ClusterSpec
+export async function reasonForOneOnly(
+  options: CreateClusterOptions,
+  one: ClusterSpec,
+): Promise<string | undefined> {
+  const other = await clusterSpecOf({ ...options, name: `${one.name}-other` })
+  const { networking, nodes } = one
   if (networking.apiServerPort !== 0) return `networking.apiServerPort is ${networking.apiServerPort}`
   const port = nodes.flatMap((node) => node.extraPortMappings).find(({ hostPort }) => hostPort !== 0)
   if (port) return `port ${port.hostPort} of the host leads to a node`
-  const named = nodes.find(({ name }) => other?.nodes.some((node) => node.name === name))
+  const named = nodes.find(({ name }) => other.nodes.some((node) => node.name === name))
   return named && `a node is named ${named.name}`
 }

@@ -62,7 +62,8 @@ export class Session {
    * @throws MayflyError `CONFIG_INVALID`, `CONFIG_UNREADABLE`, `CONTROL_PLANE_ONLY`
    */
   static async open(plan: SessionPlan): Promise<Session> {
-    const [spec, onlyOne] = await Promise.all([clusterSpecOf(plan.cluster), reasonForOneOnly(plan.cluster)])
+    const spec = await clusterSpecOf(plan.cluster)
+    const onlyOne = await reasonForOneOnly(plan.cluster, spec)
     if (spec.controlPlaneOnly && plan.images.length > 0) throw controlPlaneOnlyError('load images')
     const folder = await makePrivateFolder('broker')
     // Windows has no sockets in folders.

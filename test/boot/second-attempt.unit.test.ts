@@ -39,10 +39,7 @@ test.each<[string, unknown]>([
   ['a field that kubeadm does not know', kubeadmFailed('error: strict decoding error: unknown field "a"')],
   [
     'a kubelet that waited for its API server, as each does',
-    new MayflyError('EXEC_FAILED', '`kubeadm init` failed', {
-      output: 'error: unknown field "a"\nkubelet of a: dial tcp: connection refused',
-      cause: kubeadmFailed('error: unknown field "a"'),
-    }),
+    kubeadmFailed('error: unknown field "a"\nLogs of node a:\nkubelet:\ndial tcp: connection refused'),
   ],
   ['an object that is refused', refusal('apply', 422, 'spec: Invalid value')],
   ...(['CONFIG_INVALID', 'WAIT_ABORTED', 'WAIT_TIMED_OUT', 'NODE_EXITED'] as MayflyErrorCode[]).map(

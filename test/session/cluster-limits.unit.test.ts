@@ -1,12 +1,16 @@
 import { expect, test } from 'vitest'
+import { type CreateClusterOptions, clusterSpecOf } from '../../src/cluster/index.ts'
 import { reasonForOneOnly } from '../../src/session/cluster-limits.ts'
+
+const reasonOf = async (options: object) =>
+  reasonForOneOnly(options as CreateClusterOptions, await clusterSpecOf(options as CreateClusterOptions))
 
 test.each([
   ['mayfly chooses everything', {}],
   ['only the cluster is named', { name: 'shop', nodes: ['control-plane', 'worker'] as const }],
   ['the engine chooses a port', { nodes: [{ extraPortMappings: [{ containerPort: 80 }] }] }],
 ])('there can be many clusters where %s', async (_, options) => {
-  expect(await reasonForOneOnly(options as object)).toBeUndefined()
+  expect(await reasonOf(options)).toBeUndefined()
 })
 
 test.each([
@@ -17,5 +21,5 @@ test.each([
   ],
   ['a node is named gateway', { nodes: ['control-plane', { role: 'worker', name: 'gateway' }] }],
 ])('there can be one cluster only because %s', async (reason, options) => {
-  expect(await reasonForOneOnly(options as object)).toBe(reason)
+  expect(await reasonOf(options)).toBe(reason)
 })

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import { gunzipSync, gzipSync } from 'node:zlib'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { clusterSpecOf } from '../../src/cluster/index.ts'
 import {
   buildImageFrom,
   connectEngine,
@@ -43,7 +44,7 @@ beforeAll(async () => {
   engine = await connectEngine()
   const archive = await dockerArchive([{ names: [image], layers: [await busyboxLayer()] }])
   await loadImage(engine, Readable.from([archive]))
-  original = await createCluster()
+  original = await createCluster({ nodes: ['control-plane', 'worker'] })
   await original.loadImages([image])
   // A claim and the pod that uses it, in namespace shop.
   await faults['leaves volumes with data']?.(original)
@@ -106,6 +107,13 @@ test('a cluster made of a file has what the other had, and an identity of its ow
   expect(cluster.kubeconfig).not.toBe(original.kubeconfig)
 })
 
+test('what is planned for clusters of a file knows the nodes that they will have', async () => {
+  const rolesOf = async (from: Snapshot | string) =>
+    (await clusterSpecOf({ from })).nodes.map(({ role }) => role)
+  expect(await rolesOf(file)).toEqual(['control-plane', 'worker'])
+  expect(await rolesOf(installed)).toEqual(['control-plane', 'worker'])
+})
+
 test('the file has no key', async () => {
   const key = String(await original.nodes[0]?.readFile('/etc/kubernetes/pki/ca.key'))
   expect(key).toContain('PRIVATE KEY')
@@ -165,7 +173,7 @@ test('a file that does not fit is refused before anything is made', async () => 
 
 test('a cluster made of a snapshot of one that runs has its node image and its images', async () => {
   await using same = await createCluster({ from: installed })
-  expect(await hasImage(same)).toEqual([true])
+  expect(await hasImage(same)).toEqual([true, true])
   expect(same.spec.nodes.map(({ image }) => image)).toEqual(original.spec.nodes.map(({ image }) => image))
   await waitFor(same.kube, deployment, { condition: 'Available' }, limits)
 })
