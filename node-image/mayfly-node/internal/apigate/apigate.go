@@ -36,6 +36,10 @@ const (
 	openAfter = 30 * time.Second
 )
 
+// Closed has the endpoint that the gate is closed for, from before systemd starts
+// until the gate opens. mayfly-api-gate.service depends on it.
+const Closed = "/run/mayfly-api-gate"
+
 // Close makes first packets to the API server's endpoint wait for the gate to
 // open. They pass while nobody minds the gate.
 func Close(ctx context.Context, endpoint netip.AddrPort) error {

@@ -9,12 +9,9 @@ import (
 	"os"
 
 	"mayfly.io/node-image/mayfly-node/internal/apigate"
+	"mayfly.io/node-image/mayfly-node/internal/podshare"
 	"mayfly.io/node-image/mayfly-node/internal/staticpods"
 )
-
-// closedGate has the endpoint that the gate is closed for. It is gone when the
-// node is started again. mayfly-api-gate.service depends on it.
-const closedGate = "/run/mayfly-api-gate"
 
 // closeGate makes this node's connections to the API server wait for it, unless
 // they are the ones that it waits for: the API server of a control plane that is
@@ -38,12 +35,13 @@ func closeGate(ctx context.Context) error {
 		log.Printf("the kubelet will not be waited for: %v", err) // kernels may lack the queue
 		return nil
 	}
-	return os.WriteFile(closedGate, []byte(endpoint.String()), 0o644)
+	return os.WriteFile(apigate.Closed, []byte(endpoint.String()), 0o644)
 }
 
-// RunAPIGate minds the gate until the API server is there.
+// RunAPIGate minds the gate until the API server is there. Until then pods may
+// have come first; see staticpods.RunStart.
 func RunAPIGate(ctx context.Context, _ []string) error {
-	text, err := os.ReadFile(closedGate)
+	text, err := os.ReadFile(apigate.Closed)
 	if err != nil {
 		return err
 	}
@@ -51,5 +49,11 @@ func RunAPIGate(ctx context.Context, _ []string) error {
 	if err != nil {
 		return err
 	}
-	return apigate.Mind(ctx, endpoint)
+	minded := apigate.Mind(ctx, endpoint)
+	opened := os.Remove(apigate.Closed)
+	shared := podshare.Usual()
+	if errors.Is(shared, fs.ErrNotExist) { // a node whose kubelet never started
+		shared = nil
+	}
+	return errors.Join(minded, opened, shared)
 }

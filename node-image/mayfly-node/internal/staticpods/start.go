@@ -13,6 +13,9 @@ import (
 	"sync"
 
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"mayfly.io/node-image/mayfly-node/internal/apigate"
+	"mayfly.io/node-image/mayfly-node/internal/podshare"
 )
 
 // Document holds the pods that a fresh node starts with. The entrypoint puts it
@@ -68,7 +71,28 @@ func RunStart(ctx context.Context, _ []string) error {
 		}
 		group.Wait()
 	}
-	return nil
+	return letPodsComeFirst()
+}
+
+// letPodsComeFirst lets the API server start before all that waits for it. The
+// gate that opens then ends that, so without one it is not begun.
+func letPodsComeFirst() error {
+	if !isGateClosed() {
+		return nil
+	}
+	if err := podshare.First(); err != nil {
+		log.Printf("pods do not come first: %v", err)
+		return nil
+	}
+	if isGateClosed() {
+		return nil
+	}
+	return podshare.Usual()
+}
+
+func isGateClosed() bool {
+	_, err := os.Stat(apigate.Closed)
+	return err == nil
 }
 
 // inOrder has what all others wait for first: to start four pods at once takes
