@@ -1,4 +1,5 @@
 import { cp, mkdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import { MayflyError } from '../errors.ts'
 import { type Announce, type Built, cached } from './cache.ts'
@@ -52,7 +53,7 @@ async function build(cwd: string, { arch }: CompileContext): Promise<void> {
   }
   await run('./configure', [...options, `--host=${gnuTriplet(arch)}`], { cwd, env })
   // libtool's word for a static program, whose symbols -s leaves out
-  await run('make', ['-j2', 'LDFLAGS=-all-static -s'], { cwd, env })
+  await run('make', [`-j${availableParallelism()}`, 'LDFLAGS=-all-static -s'], { cwd, env })
 }
 
 /** Fetches a file as apt would, over the same proxies, and only when it is the one that the recipe means. */
