@@ -61,6 +61,13 @@ describe('a new cluster is what kind makes', () => {
     }
   })
 
+  test('their cgroup weighs no more than others any more, once there is an API server', async () => {
+    const weight =
+      'cat /sys/fs/cgroup/kubelet/cpu.weight 2>/dev/null || cat /sys/fs/cgroup/cpu/kubelet/cpu.shares'
+    for (const node of cluster.nodes)
+      expect((await node.exec(['sh', '-ec', weight])).stdout, node.name).toMatch(/^(100|1024)$/m)
+  })
+
   test('Services, ServiceAccount and StorageClass', async () => {
     expect(await namesOf(cluster.kube, 'Service', 'default')).toEqual(['kubernetes'])
     expect(await namesOf(cluster.kube, 'Service', 'kube-system')).toEqual(['kube-dns'])

@@ -61,6 +61,22 @@ describe('what --privileged would have done', () => {
     expect(made.split('\n').length).toBeGreaterThan(0)
   })
 
+  test('cgroup v2 is not beside v1, where crun would start nothing', async ({ skip }) => {
+    const onV1 = 'test -e /sys/fs/cgroup/cgroup.controllers || echo v1'
+    if ((await sh(engine, first, onV1)) !== 'v1') skip('this host has cgroup v2 alone')
+    const hybrid = `${run}-hybrid`
+    // As engines pass it on to containers of hosts with both.
+    const mountBoth = `mount -o remount,rw /sys/fs/cgroup && mkdir /sys/fs/cgroup/unified &&
+      mount -t cgroup2 cgroup2 /sys/fs/cgroup/unified && exec mayfly-node entrypoint /sbin/init`
+    await startNode(engine, {
+      ...(await nodeSpec(engine, hybrid)),
+      entrypoint: ['/bin/sh', '-ec', mountBoth],
+      command: [],
+    })
+    expect(await sh(engine, hybrid, 'ls /sys/fs/cgroup')).not.toContain('unified')
+    expect(await sh(engine, hybrid, 'cat /proc/mounts')).not.toContain('cgroup2')
+  })
+
   test('/sys is writable', async () => {
     expect(await sh(engine, first, 'awk \'$2 == "/sys" { print $4 }\' /proc/mounts')).toMatch(/^rw,/)
   })
