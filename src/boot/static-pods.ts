@@ -131,6 +131,12 @@ function onAnyNode(text: string, from: Origin): string {
     .replaceAll(from.name, placeholders.nodeName)
 }
 
+/**
+ * By it a member compares its data with others' before it starts. What members of one snapshot have is the same; and one that
+ * was up first can't answer without the others, who wait for its answer until they give up after 7 s.
+ */
+const corruptionCheck = /^--(?:feature-gates=InitialCorruptCheck|experimental-initial-corrupt-check)=true$/
+
 function templateArgument(argument: string, cluster: string): string {
   if (argument.startsWith('--initial-cluster=')) return `--initial-cluster=${placeholders.etcdCluster}`
   if (argument === `--cluster-name=${cluster}`) return `--cluster-name=${placeholders.clusterName}`
@@ -139,6 +145,7 @@ function templateArgument(argument: string, cluster: string): string {
     return `--${nodeMaskFlags[4]}=${placeholders.nodeMaskSizeIpv4}`
   if (argument.startsWith(`--${nodeMaskFlags[6]}=`))
     return `--${nodeMaskFlags[6]}=${placeholders.nodeMaskSizeIpv6}`
+  if (corruptionCheck.test(argument)) return argument.replace(/true$/, 'false')
   if (argument === '--leader-elect=true') return `--leader-elect=${placeholders.leaderElection}`
   return argument
 }

@@ -41,6 +41,15 @@ describe('static pods as templates', () => {
     ])
   })
 
+  test.each(['--feature-gates=InitialCorruptCheck', '--experimental-initial-corrupt-check'])(
+    'members of etcd do not wait for each other with %s',
+    (flag) => {
+      const { command } = template(['etcd', `${flag}=true`, '--feature-gates=Other=true'], 'etcd')
+      expect(command).toContain(`${flag}=false`)
+      expect(command).toContain('--feature-gates=Other=true')
+    },
+  )
+
   test('probes look early, and etcd does not wait for the disk', () => {
     expect(template(['etcd'], 'etcd')).toEqual({
       name: 'etcd',
