@@ -35,7 +35,8 @@ export async function reasonForOneOnly(
   options: CreateClusterOptions,
   one: ClusterSpec,
 ): Promise<string | undefined> {
-  const other = await clusterSpecOf({ ...options, name: `${one.name}-other` })
+  // Not a longer form of the first one's name, which may be as long as names can be.
+  const other = await clusterSpecOf({ ...options, name: one.name === 'other' ? 'one' : 'other' })
   const { networking, nodes } = one
   if (networking.apiServerPort !== 0) return `networking.apiServerPort is ${networking.apiServerPort}`
   const port = nodes.flatMap((node) => node.extraPortMappings).find(({ hostPort }) => hostPort !== 0)

@@ -59,7 +59,7 @@ export class Session {
   /**
    * Starts to hand out clusters. None is made before it is asked for.
    *
-   * @throws MayflyError `CONFIG_INVALID`, `CONFIG_UNREADABLE`, `CONTROL_PLANE_ONLY`
+   * @throws MayflyError `CONFIG_INVALID`, `CONFIG_UNREADABLE`, `SNAPSHOT_UNFIT`, `CONTROL_PLANE_ONLY`
    */
   static async open(plan: SessionPlan): Promise<Session> {
     const spec = await clusterSpecOf(plan.cluster)

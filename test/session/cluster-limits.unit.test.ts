@@ -8,6 +8,7 @@ const reasonOf = async (options: object) =>
 test.each([
   ['mayfly chooses everything', {}],
   ['only the cluster is named', { name: 'shop', nodes: ['control-plane', 'worker'] as const }],
+  ['the name is as long as names can be', { name: 'a'.repeat(49) }],
   ['the engine chooses a port', { nodes: [{ extraPortMappings: [{ containerPort: 80 }] }] }],
 ])('there can be many clusters where %s', async (_, options) => {
   expect(await reasonOf(options)).toBeUndefined()
