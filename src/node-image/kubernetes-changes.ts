@@ -14,6 +14,7 @@ export interface SourceChange {
 /** Go modules of their own within Kubernetes' source. */
 const staging = 'staging/src/'
 const clientLibrary = `${staging}k8s.io/client-go`
+const serverLibrary = `${staging}k8s.io/apiserver`
 
 /**
  * Waits of Kubernetes' own, and work at its start, that no flag spares. What is shortened spares the API server of a
@@ -51,6 +52,33 @@ export const sourceChanges: readonly SourceChange[] = [
     file: 'pkg/registry/scheduling/rest/storage_scheduling.go',
     from: 'wait.Poll(1*time.Second,',
     to: 'wait.PollImmediate(1*time.Second,',
+  },
+  // Between the first contents of a component's caches and its first work; the API server's own, and its first writes.
+  {
+    file: `${clientLibrary}/tools/cache/shared_informer.go`,
+    from: '\tsyncedPollPeriod = 100 * time.Millisecond',
+    to: '\tsyncedPollPeriod = 20 * time.Millisecond',
+  },
+  {
+    file: 'pkg/scheduler/eventhandlers.go',
+    from: 'syncedPollPeriod = 100 * time.Millisecond',
+    to: 'syncedPollPeriod = 20 * time.Millisecond',
+  },
+  {
+    file: `${serverLibrary}/pkg/server/storage_readiness_hook.go`,
+    from: 'wait.PollUntilContextCancel(deadlineCtx, 100*time.Millisecond',
+    to: 'wait.PollUntilContextCancel(deadlineCtx, 20*time.Millisecond',
+  },
+  {
+    file: `${serverLibrary}/pkg/admission/handler.go`,
+    from: 'case <-time.After(100 * time.Millisecond):',
+    to: 'case <-time.After(20 * time.Millisecond):',
+  },
+  // Before a kubelet's first attempt to find its Node; it doubles with each.
+  {
+    file: 'pkg/kubelet/kubelet_node_status.go',
+    from: '\tstep := 100 * time.Millisecond',
+    to: '\tstep := 20 * time.Millisecond',
   },
   // Between a kubelet's finding its Node and its asking for pods.
   {
@@ -97,6 +125,12 @@ export const sourceChanges: readonly SourceChange[] = [
     from: 'podAttachAndMountRetryInterval = 300 * time.Millisecond',
     to: 'podAttachAndMountRetryInterval = 30 * time.Millisecond',
   },
+  // Between the unmounting of a deleted pod's volumes and the kubelet's noticing it.
+  {
+    file: 'pkg/kubelet/kubelet.go',
+    from: 'wait.PollUntilContextCancel(ctx, 100*time.Millisecond, true, func(ctx context.Context) (bool, error) {\n\t\tvolumesExist :=',
+    to: 'wait.PollUntilContextCancel(ctx, 20*time.Millisecond, true, func(ctx context.Context) (bool, error) {\n\t\tvolumesExist :=',
+  },
   // A certificate that a component makes for itself has a key on a curve, not RSA's: see mayfly_selfsigned.go.
   { file: `${clientLibrary}/util/cert/cert.go`, from: '\t"crypto/rsa"\n', to: '' },
   {
@@ -120,7 +154,7 @@ export const sourceChanges: readonly SourceChange[] = [
 const addedFiles = [
   'pkg/registry/rbac/rest/mayfly_listed.go',
   'pkg/kubelet/prober/mayfly_soon.go',
-  `${staging}k8s.io/apiserver/pkg/storage/storagebackend/factory/mayfly_shared.go`,
+  `${serverLibrary}/pkg/storage/storagebackend/factory/mayfly_shared.go`,
   `${clientLibrary}/util/cert/mayfly_selfsigned.go`,
   `${staging}k8s.io/kubectl/pkg/util/i18n/mayfly_lazy.go`,
 ]

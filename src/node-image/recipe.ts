@@ -102,7 +102,7 @@ export const goComponents: readonly GoComponent[] = [
     source: containerd,
     programs: {
       containerd: `${containerd}/cmd/containerd`,
-      'containerd-shim-runc-v2': `${containerd}/cmd/containerd-shim-runc-v2`,
+      'containerd-shim-runc-v2': './shim',
       ctr: `${containerd}/cmd/ctr`,
     },
     ldflags: `-X ${containerd}/version.Version=VERSION`,
