@@ -170,7 +170,13 @@ export function dnsServer(
   return dns && podOf('kube-proxy') ? dnsAddress : (dns?.['status']?.podIP as string | undefined)
 }
 
-/** Waits until the cluster's DNS answers on every node, at {@link dnsServer}; not at all where it has none. */
+const cutOffHint = [
+  "The engine's host drops what pods of different nodes send to each other. Where Docker and Podman run side by side,",
+  "Docker's policy does that to Podman's networks: allow it with `iptables -I FORWARD -i podman+ -o podman+ -j ACCEPT`,",
+  'or keep bridges out of it with `sysctl -w net.bridge.bridge-nf-call-iptables=0`',
+].join(' ')
+
+/** Waits until the cluster's DNS answers the pods of every node, at {@link dnsServer}; not at all where it has none. */
 export async function waitForDns(
   engine: Engine,
   plan: ClusterPlan,
@@ -194,8 +200,10 @@ export async function waitForDns(
   )
   const silent = answers.find(({ exitCode }) => exitCode !== 0)
   if (silent) {
+    const output = silent.stderr || silent.stdout
     throw new MayflyError('WAIT_TIMED_OUT', `The cluster's DNS does not answer on node ${silent.name}`, {
-      output: silent.stderr || silent.stdout,
+      output,
+      ...(output.includes('pods are cut off') && { hint: cutOffHint }),
     })
   }
 }

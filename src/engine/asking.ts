@@ -5,7 +5,8 @@ import type { Engine } from './engine.ts'
 /** The error of one engine request: dockerode adds the HTTP status to a plain Error. */
 interface RequestError extends Error {
   statusCode?: number
-  json?: { message?: string } | null
+  /** Podman names the kind of an error in `cause`. */
+  json?: { message?: string; cause?: string } | null
   code?: string
 }
 
@@ -70,10 +71,28 @@ export function engineError(
   )
 }
 
-/** The HTTP status behind an `ENGINE_REFUSED`, e.g. 404 for "no such container"; `undefined` for all other errors. */
+/**
+ * What Podman answers with status 500 where Docker's API has 409.
+ *
+ * @see https://github.com/containers/podman/blob/main/libpod/define/errors.go
+ */
+const podmanConflicts = new Set([
+  'that name is already in use',
+  'network already exists',
+  'network is being used',
+  'volume already exists',
+  'volume is being used',
+  'container state improper',
+])
+
+/**
+ * The HTTP status behind an `ENGINE_REFUSED`, e.g. 404 for "no such container", and 409 for a conflict whatever the
+ * engine; `undefined` for all other errors.
+ */
 export function engineStatus(thrown: unknown): number | undefined {
   if (!(thrown instanceof MayflyError) || thrown.code !== 'ENGINE_REFUSED') return undefined
-  return (thrown.cause as RequestError | undefined)?.statusCode
+  const { statusCode, json } = (thrown.cause ?? {}) as RequestError
+  return statusCode === 500 && podmanConflicts.has(json?.cause ?? '') ? 409 : statusCode
 }
 
 /** Runs a removal and takes "not there" for done. Tells whether there was something to remove. */

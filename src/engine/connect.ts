@@ -93,6 +93,7 @@ export async function connectTo(
     cgroupVersion: info.CgroupVersion === '2' ? 2 : 1,
     cgroupDriver: info.CgroupDriver,
     storageDriver: info.Driver,
+    storageStatus: Object.fromEntries(info.DriverStatus ?? []),
     rootDir: info.DockerRootDir,
     rootless: securityOptions.some((option) => option.startsWith('name=rootless')),
     securityOptions,
@@ -127,6 +128,7 @@ interface EngineInfo {
   CgroupVersion?: string
   CgroupDriver: string
   Driver: string
+  DriverStatus?: [name: string, value: string][]
   DockerRootDir: string
   SecurityOptions?: string[]
   MemTotal: number

@@ -83,6 +83,8 @@ export interface PlainMount {
   target: string
   readOnly?: boolean
   propagation?: 'rprivate' | 'rslave' | 'rshared' | 'private' | 'slave' | 'shared'
+  /** With what is mounted below a bound directory. Default true. */
+  recursive?: boolean
   /** Relabels a bind mount for SELinux (`z`). */
   selinuxRelabel?: boolean
 }
@@ -423,9 +425,17 @@ function anonymousVolume(
 
 function mountSettings(mount: ContainerMount, labels: Record<string, string>): Docker.MountSettings {
   if ('driverOptions' in mount) return anonymousVolume(mount.target, labels, mount.driverOptions)
-  const { type, source, target, readOnly = false, propagation } = mount
-  const options = type === 'bind' && propagation && { BindOptions: { Propagation: propagation } }
-  return { Type: type, Source: source, Target: target, ReadOnly: readOnly, ...options }
+  const { type, source, target, readOnly = false, propagation, recursive = true } = mount
+  const isPlain = type === 'volume' || (recursive && !propagation)
+  // Docker's default; its types want one wherever there is another option.
+  const options = { Propagation: propagation ?? 'rprivate', ...(!recursive && { NonRecursive: true }) }
+  return {
+    Type: type,
+    Source: source,
+    Target: target,
+    ReadOnly: readOnly,
+    ...(!isPlain && { BindOptions: options }),
+  }
 }
 
 function endpoint({ aliases, ipv4, ipv6 }: ContainerSpec): Docker.EndpointSettings {

@@ -17,8 +17,10 @@ export interface Engine {
   arch: string
   cgroupVersion: 1 | 2
   cgroupDriver: string
-  /** `overlay2`, or `overlayfs` for Docker's containerd image store. */
+  /** `overlay2`, `overlayfs` for Docker's containerd image store, or Podman's `overlay`. */
   storageDriver: string
+  /** What the storage driver says of itself, e.g. `Native Overlay Diff`: `true`. */
+  storageStatus: Readonly<Record<string, string>>
   /** The engine's data folder on its host, e.g. `/var/lib/docker`. */
   rootDir: string
   rootless: boolean

@@ -7,10 +7,13 @@ import {
   inspectContainer,
   inspectImage,
   noPrivilege,
+  putFiles,
+  readFile,
   startContainer,
 } from '../engine/index.ts'
 import { messageOf } from '../errors.ts'
 import { type Labels, label } from '../reaper/index.ts'
+import type { NodeView } from './node-view.ts'
 import type { EngineOrigin } from './sources.ts'
 
 /** Where our node images have the program that does nothing. */
@@ -24,8 +27,8 @@ export const holdRole = 'image-hold'
 export interface HoldOptions {
   /** Labels of the container; with a cluster's labels it goes when the cluster goes. */
   labels: Labels
-  /** Id of a node's own image, which lends the program to run. */
-  nodeImageId: string
+  /** The node whose image lends the program to run. */
+  node: Pick<NodeView, 'containerId' | 'imageId'>
   signal?: AbortSignal | undefined
 }
 
@@ -74,7 +77,7 @@ export function holdImage(
 async function makeContainer(
   engine: Engine,
   spec: ContainerSpec,
-  { nodeImageId, signal }: HoldOptions,
+  { node, signal }: HoldOptions,
 ): Promise<void> {
   try {
     await inspectContainer(engine, spec.name, { signal })
@@ -82,14 +85,30 @@ async function makeContainer(
   } catch (thrown) {
     if (engineStatus(thrown) !== 404) throw thrown
   }
-  // The program lies in one of the node image's layers; the engine refuses a mount of what is not there.
-  for (const layer of await layerDirectories(engine, nodeImageId, signal)) {
+  // Podman would make a directory in the layer where there is nothing to mount (seen in 4.3.1).
+  if (engine.kind === 'podman') return makeFilled(engine, spec, { node, signal })
+  // The program lies in one of the node image's layers; Docker refuses a mount of what is not there.
+  for (const layer of await layerDirectories(engine, node.imageId, signal)) {
     const source = `${layer}${pausePath}`
     const program: ContainerMount = { type: 'bind', source, target: holdProgram, readOnly: true }
     if (await created(engine, { ...spec, mounts: [program] }, signal)) return
   }
   // It can't run, and keeps off `docker rmi` all the same.
   await created(engine, spec, signal)
+}
+
+/** Makes the container with a copy of the program. */
+async function makeFilled(
+  engine: Engine,
+  spec: ContainerSpec,
+  { node, signal }: Pick<HoldOptions, 'node' | 'signal'>,
+): Promise<void> {
+  const [program] = await Promise.all([
+    readFile(engine, node.containerId, pausePath, { signal }),
+    created(engine, spec, signal),
+  ])
+  if (program)
+    await putFiles(engine, spec.name, [{ path: holdProgram, content: program, mode: 0o755 }], { signal })
 }
 
 async function created(

@@ -16,7 +16,9 @@ export function whyNotLinked(engine: Engine, { from }: WantedImage): string | un
   if (from.kind === 'archive') return 'it comes from an archive'
   const { why } = engineStoreMounts(engine)
   if (why) return why
-  return from.graphDriver === 'overlay2' ? undefined : 'the engine does not tell its layer directories'
+  return from.graphDriver === engine.storageDriver
+    ? undefined
+    : 'the engine does not tell its layer directories'
 }
 
 /** The images that no reason speaks against linking to. */
@@ -80,12 +82,11 @@ function note(images: LoadProgress, image: WantedImage, reason: string | undefin
 function hold(
   engine: Engine,
   image: LinkableImage,
-  { labels, imageId }: NodeView,
+  node: NodeView,
   { holds, signal }: Pick<LinkOptions, 'holds' | 'signal'>,
 ): Hold {
   const held =
-    holds.get(image) ??
-    holdImage(engine, image.from, { labels: ownLabels(labels), nodeImageId: imageId, signal })
+    holds.get(image) ?? holdImage(engine, image.from, { labels: ownLabels(node.labels), node, signal })
   holds.set(image, held)
   return held
 }

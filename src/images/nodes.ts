@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { type Engine, exec, execStream, type RunningExec } from '../engine/index.ts'
 import { until } from '../wait.ts'
 import { askNode } from './conversation.ts'
-import { databaseMount, layersMount } from './engine-store.ts'
+import { databaseMount, layerRecordsMount, layersMount } from './engine-store.ts'
 import { loadFailed, type NodeView } from './node-view.ts'
 import type { WantedImage } from './sources.ts'
 
@@ -75,6 +75,7 @@ export async function registerImages(
   const request = {
     layers: layersMount,
     database: databaseMount,
+    ...(engine.kind === 'podman' && { layerRecords: layerRecordsMount }),
     images: images.map(({ names, ids, diffIDs }, at) => ({
       ...{ names, ids, diffIDs },
       ...(shared[at] ? { shared: shared[at] } : { id: ids[0] }),

@@ -4,6 +4,7 @@ import { engineStoreMounts } from '../../src/images/index.ts'
 const docker = {
   kind: 'docker' as const,
   storageDriver: 'overlay2',
+  storageStatus: { 'Native Overlay Diff': 'true' },
   rootless: false,
   rootDir: '/data/docker',
   securityOptions: ['name=seccomp,profile=default'],
@@ -19,9 +20,29 @@ test('nodes get the layers and the image database of a plain Docker, can write n
   ])
 })
 
+const podman = {
+  ...{ ...docker, kind: 'podman' as const },
+  ...{ storageDriver: 'overlay', rootDir: '/data/containers' },
+}
+
+test("nodes get the same of Podman's store", () => {
+  expect(engineStoreMounts(podman)).toEqual({
+    mounts: ['overlay', 'overlay-images', 'overlay-layers'].map((folder) => ({
+      ...{ type: 'bind', source: `/data/containers/${folder}`, target: expect.stringContaining('/mayfly/') },
+      ...{ readOnly: true, recursive: false, propagation: 'private' },
+    })),
+  })
+})
+
+test('a Podman whose layers only its own mount program understands gives none', () => {
+  const answer = engineStoreMounts({ ...podman, storageStatus: { 'Native Overlay Diff': 'false' } })
+  expect(answer.mounts).toEqual([])
+  expect(answer.why).toMatch(/not as the kernel's overlay has them/)
+})
+
 test.each([
-  [{ kind: 'podman' as const }, /podman keeps its images in another form/],
   [{ storageDriver: 'overlayfs' }, /stores images with "overlayfs"/],
+  [{ kind: 'podman' as const, storageDriver: 'vfs' }, /stores images with "vfs", .* of "overlay"/],
   [{ rootless: true }, /rootless/],
   [{ securityOptions: ['name=userns'] }, /remaps user ids/],
   [{ securityOptions: ['name=selinux'] }, /labels volumes for SELinux/],

@@ -2,23 +2,19 @@ package images
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"os"
-	"path/filepath"
-	"strconv"
-	"strings"
 
 	"github.com/opencontainers/go-digest"
-	"github.com/opencontainers/image-spec/identity"
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
 type registerRequest struct {
 	// Layers and Images are where this node sees the engine's layer directories and its image database.
-	Layers string          `json:"layers"`
-	Images string          `json:"database"`
-	Wanted []registerImage `json:"images"`
+	Layers string `json:"layers"`
+	Images string `json:"database"`
+	// LayerRecords is where it sees what Podman keeps beside its database; empty with Docker.
+	LayerRecords string          `json:"layerRecords"`
+	Wanted       []registerImage `json:"images"`
 }
 
 // registerImage is an image of the engine's store, or one whose layers another
@@ -84,10 +80,20 @@ func (wanted registerImage) find(request registerRequest) (Image, error) {
 	if wanted.Shared != nil {
 		return *wanted.Shared, nil
 	}
-	image, err := readEngineImage(request.Layers, request.Images, wanted.ID)
+	image, err := request.read(wanted.ID)
 	image.Names = wanted.Names
 	image.EngineID = wanted.ID
 	return image, err
+}
+
+func (request registerRequest) read(id digest.Digest) (Image, error) {
+	if err := id.Validate(); err != nil {
+		return Image{}, fmt.Errorf("image id %q: %w", id, err)
+	}
+	if request.LayerRecords != "" {
+		return readPodmanImage(request.Layers, request.Images, request.LayerRecords, id)
+	}
+	return readDockerImage(request.Layers, request.Images, id)
 }
 
 // linkLayer lets a snapshot's directory be one of another store. The overlay file
@@ -102,54 +108,4 @@ func linkLayer(to slot, layer Layer) error {
 		return err
 	}
 	return os.Symlink(layer.Dir, to.dir)
-}
-
-// readEngineImage finds an image in Docker's store with the overlay2 driver.
-//
-// Layout: imagedb/content/sha256/ID is the configuration, byte for byte;
-// layerdb/sha256/CHAIN/cache-id names a layer's directory and size its size
-// (github.com/moby/moby, image/fs.go and layer/filestore.go).
-func readEngineImage(layersDir, database string, id digest.Digest) (Image, error) {
-	if err := id.Validate(); err != nil {
-		return Image{}, fmt.Errorf("image id %q: %w", id, err)
-	}
-	config, err := os.ReadFile(filepath.Join(database, "imagedb/content/sha256", id.Encoded()))
-	if err != nil {
-		return Image{}, err
-	}
-	if digest.FromBytes(config) != id {
-		return Image{}, fmt.Errorf("the engine's configuration of %s has another digest", id)
-	}
-	var parsed ocispec.Image
-	if err := json.Unmarshal(config, &parsed); err != nil {
-		return Image{}, fmt.Errorf("configuration of %s: %w", id, err)
-	}
-	image := Image{Config: config}
-	for at, diffID := range parsed.RootFS.DiffIDs {
-		chain := identity.ChainID(parsed.RootFS.DiffIDs[:at+1])
-		layer, err := readEngineLayer(layersDir, filepath.Join(database, "layerdb/sha256", chain.Encoded()))
-		if err != nil {
-			return Image{}, fmt.Errorf("layer %s: %w", diffID, err)
-		}
-		layer.DiffID = diffID
-		image.Layers = append(image.Layers, layer)
-	}
-	return image, nil
-}
-
-func readEngineLayer(layersDir, record string) (Layer, error) {
-	cacheID, err := os.ReadFile(filepath.Join(record, "cache-id"))
-	if err != nil {
-		return Layer{}, err
-	}
-	dir := filepath.Join(layersDir, strings.TrimSpace(string(cacheID)), "diff")
-	size, err := os.ReadFile(filepath.Join(record, "size"))
-	if err != nil {
-		return Layer{}, err
-	}
-	bytes, err := strconv.ParseInt(strings.TrimSpace(string(size)), 10, 64)
-	if err != nil {
-		return Layer{}, err
-	}
-	return Layer{Dir: dir, Size: bytes}, nil
 }
