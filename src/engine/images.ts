@@ -1,7 +1,7 @@
 import { Readable } from 'node:stream'
 import type Docker from 'dockerode'
-import { MayflyError } from '../errors.ts'
-import { ask, engineError, unlessGone } from './asking.ts'
+import { MayflyError, messageOf } from '../errors.ts'
+import { ask, engineError, engineStatus, unlessGone } from './asking.ts'
 import type { Abortable } from './containers.ts'
 import type { Engine } from './engine.ts'
 import { type ContainerFile, tarOf } from './files.ts'
@@ -95,7 +95,11 @@ export async function loadImage(
   const what = 'load an image archive'
   const progress = await ask(engine, what, signal, (abortSignal) =>
     engine.docker.loadImage(archive, { abortSignal, quiet: true } as object),
-  )
+  ).catch((thrown: unknown) => {
+    // Docker tells in its answer what it could not read, Podman by this status.
+    if (engineStatus(thrown) !== 500) throw thrown
+    throw new MayflyError('IMAGE_UNREADABLE', messageOf(thrown), { cause: thrown })
+  })
   const events = await ask(
     engine,
     what,

@@ -80,6 +80,12 @@ export const sourceChanges: readonly SourceChange[] = [
     from: '\tstep := 100 * time.Millisecond',
     to: '\tstep := 20 * time.Millisecond',
   },
+  // A description of all types that few clients ask for: see mayfly_openapi.go.
+  {
+    file: `${serverLibrary}/pkg/server/routes/openapi.go`,
+    from: '\tspec, err := builder2.BuildOpenAPISpecFromRoutes(',
+    to: '\tif service := oa.installOnDemand(c, mux); service != nil {\n\t\treturn service, nil\n\t}\n\tspec, err := builder2.BuildOpenAPISpecFromRoutes(',
+  },
   // Between a kubelet's finding its Node and its asking for pods.
   {
     file: 'pkg/kubelet/config/apiserver.go',
@@ -154,6 +160,7 @@ export const sourceChanges: readonly SourceChange[] = [
 const addedFiles = [
   'pkg/registry/rbac/rest/mayfly_listed.go',
   'pkg/kubelet/prober/mayfly_soon.go',
+  `${serverLibrary}/pkg/server/routes/mayfly_openapi.go`,
   `${serverLibrary}/pkg/storage/storagebackend/factory/mayfly_shared.go`,
   `${clientLibrary}/util/cert/mayfly_selfsigned.go`,
   `${staging}k8s.io/kubectl/pkg/util/i18n/mayfly_lazy.go`,

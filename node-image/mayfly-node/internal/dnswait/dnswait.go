@@ -47,11 +47,11 @@ func Run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	from, giveBack, err := network.SpareAddress(address)
+	from, err := network.SpareAddress(address)
 	if err != nil {
 		return err
 	}
-	defer giveBack()
+	defer from.GiveBack()
 	err = question{*server, *name}.askUntilAnswered(ctx, from)
 	if err != nil && !errors.Is(err, errCutOff) {
 		return fmt.Errorf("no answer from %s within %s: %w", *server, *timeout, err)
@@ -60,10 +60,13 @@ func Run(ctx context.Context, args []string) error {
 }
 
 // askUntilAnswered gives up before its time where only the node gets answers.
-func (q question) askUntilAnswered(ctx context.Context, from netip.Addr) error {
+func (q question) askUntilAnswered(ctx context.Context, from network.Spare) error {
 	var nodeAnswered time.Time
 	for {
-		err := q.ask(ctx, from)
+		if err := from.Take(); err != nil {
+			return err
+		}
+		err := q.ask(ctx, from.Addr)
 		if err == nil {
 			return nil
 		}
@@ -71,7 +74,7 @@ func (q question) askUntilAnswered(ctx context.Context, from netip.Addr) error {
 			nodeAnswered = time.Now()
 		}
 		if !nodeAnswered.IsZero() && time.Since(nodeAnswered) > patience {
-			return fmt.Errorf("%w: %s answers the node, and not %s, an address of its pods: %w", errCutOff, q.server, from, err)
+			return fmt.Errorf("%w: %s answers the node, and not %s, an address of its pods: %w", errCutOff, q.server, from.Addr, err)
 		}
 		select {
 		case <-ctx.Done():

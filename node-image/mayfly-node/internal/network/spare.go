@@ -13,32 +13,51 @@ import (
 	"github.com/vishvananda/netlink"
 )
 
-// SpareAddress gives this node an address of its pods' subnet that no pod gets,
-// of the same family as another address: the last one, which the plugin
-// host-local never hands out. Without a subnet of that family, or with another
-// network than ours, there is none.
-//
-// giveBack takes it from the node again.
-func SpareAddress(sameFamily netip.Addr) (spare netip.Addr, giveBack func(), err error) {
+// Spare is an address of this node's pods that no pod gets: the last one of
+// their subnet, which the plugin host-local never hands out.
+type Spare struct {
+	netip.Addr
+	loopback netlink.Link
+	address  *netlink.Addr
+}
+
+// SpareAddress finds one of the same family as another address. Without a subnet
+// of that family, or with another network than ours, it is invalid.
+func SpareAddress(sameFamily netip.Addr) (Spare, error) {
 	subnet, err := podSubnet(defaultCNIConfigPath, sameFamily)
 	if err != nil || !subnet.IsValid() {
-		return netip.Addr{}, func() {}, err
+		return Spare{}, err
 	}
-	spare = lastAddress(subnet)
-	loopback, err := netlink.LinkByName("lo")
-	if err != nil {
-		return netip.Addr{}, func() {}, err
+	spare := Spare{Addr: lastAddress(subnet)}
+	if spare.loopback, err = netlink.LinkByName("lo"); err != nil {
+		return Spare{}, err
 	}
-	address, err := netlink.ParseAddr(netip.PrefixFrom(spare, spare.BitLen()).String())
+	spare.address, err = netlink.ParseAddr(netip.PrefixFrom(spare.Addr, spare.BitLen()).String())
 	if err != nil {
-		return netip.Addr{}, func() {}, err
+		return Spare{}, err
 	}
 	// An IPv6 address can be used at once: nobody else is asked whether it is taken.
-	address.Flags = syscall.IFA_F_NODAD
-	if err := netlink.AddrAdd(loopback, address); err != nil && !errors.Is(err, fs.ErrExist) {
-		return netip.Addr{}, func() {}, fmt.Errorf("add %s to the loopback interface: %w", spare, err)
+	spare.address.Flags = syscall.IFA_F_NODAD
+	return spare, nil
+}
+
+// Take gives the node the address unless it has it. Somebody else who had it,
+// too, may have given it back.
+func (s Spare) Take() error {
+	if !s.IsValid() {
+		return nil
 	}
-	return spare, func() { _ = netlink.AddrDel(loopback, address) }, nil
+	if err := netlink.AddrAdd(s.loopback, s.address); err != nil && !errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("add %s to the loopback interface: %w", s.Addr, err)
+	}
+	return nil
+}
+
+// GiveBack takes the address from the node.
+func (s Spare) GiveBack() {
+	if s.IsValid() {
+		_ = netlink.AddrDel(s.loopback, s.address)
+	}
 }
 
 // podSubnet is that of a CNI configuration in which addresses of a family are.
