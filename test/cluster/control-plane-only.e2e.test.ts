@@ -53,6 +53,17 @@ test('it has the default namespaces with their ServiceAccounts, no node, and no 
   expect(stdout?.split(/\s+/)[1]).toMatch(/^0+$/)
 })
 
+test("its types are described in OpenAPI's version 2", async () => {
+  const { paths, definitions } = await cluster.kube.request<Record<'paths' | 'definitions', object>>(
+    'GET',
+    '/openapi/v2',
+  )
+  expect(definitions).toHaveProperty(['io.k8s.api.core.v1.Pod', 'properties', 'spec'])
+  expect(paths).toHaveProperty(['/apis/apps/v1/namespaces/{namespace}/deployments/{name}', 'patch'])
+  // The description of the server of custom resources, which is joined to the others'.
+  expect(paths).toHaveProperty(['/apis/apiextensions.k8s.io/v1/customresourcedefinitions'])
+})
+
 describe('controllers work that envtest lacks:', () => {
   test('a namespace ends, with all that is in it', async () => {
     const { kube } = cluster

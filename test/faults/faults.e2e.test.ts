@@ -119,7 +119,7 @@ test.skipIf(!filtersBridges)('a host that drops what pods send to other nodes is
   onTestFinished(() => void execFileSync('iptables', ['-D', ...rule]))
   expect(await failure({ nodes: ['control-plane', 'worker'] })).toMatchObject({
     code: 'WAIT_TIMED_OUT',
-    message: expect.stringMatching(/DNS does not answer on node .*-worker$/),
+    message: expect.stringMatching(/DNS does not answer on node .*-worker\n/),
     hint: expect.stringContaining('drops what pods of different nodes send to each other'),
     output: expect.stringContaining('answers the node, and not 10.244.1.255'),
   })
