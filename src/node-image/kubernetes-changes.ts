@@ -15,6 +15,8 @@ export interface SourceChange {
 const staging = 'staging/src/'
 const clientLibrary = `${staging}k8s.io/client-go`
 const serverLibrary = `${staging}k8s.io/apiserver`
+const aggregatorLibrary = `${staging}k8s.io/kube-aggregator`
+const openAPIAggregator = `${aggregatorLibrary}/pkg/controllers/openapiv3/aggregator/aggregator.go`
 
 /**
  * Waits of Kubernetes' own, and work at its start, that no flag spares. What is shortened spares the API server of a
@@ -80,11 +82,38 @@ export const sourceChanges: readonly SourceChange[] = [
     from: '\tstep := 100 * time.Millisecond',
     to: '\tstep := 20 * time.Millisecond',
   },
-  // A description of all types that few clients ask for: see mayfly_openapi.go.
+  // Descriptions of all types that few clients ask for: see mayfly_openapi.go and mayfly_asked.go.
   {
     file: `${serverLibrary}/pkg/server/routes/openapi.go`,
     from: '\tspec, err := builder2.BuildOpenAPISpecFromRoutes(',
     to: '\tif service := oa.installOnDemand(c, mux); service != nil {\n\t\treturn service, nil\n\t}\n\tspec, err := builder2.BuildOpenAPISpecFromRoutes(',
+  },
+  {
+    file: `${serverLibrary}/pkg/server/routes/openapi.go`,
+    from: '\tfor gv, ws := range grouped {',
+    to: '\tdescribeOnDemand(openAPIVersionedService, grouped, func(grouped map[string][]*restful.WebService, openAPIVersionedService described) {\n\tfor gv, ws := range grouped {',
+  },
+  {
+    file: `${serverLibrary}/pkg/server/routes/openapi.go`,
+    from: '\t\topenAPIVersionedService.UpdateGroupVersion(gv, spec)\n\t}\n',
+    to: '\t\topenAPIVersionedService.UpdateGroupVersion(gv, spec)\n\t}\n\t})\n',
+  },
+  { file: openAPIAggregator, from: '\t\ts.UpdateAPIServiceSpec(apiServiceName)\n\t\ti++', to: '\t\ti++' },
+  { file: openAPIAggregator, from: 'type specProxier struct {', to: 'type specProxier struct {\n\tasked' },
+  {
+    file: openAPIAggregator,
+    from: 'func (s *specProxier) UpdateAPIServiceSpec(apiServiceName string) error {',
+    to: 'func (s *specProxier) UpdateAPIServiceSpec(apiServiceName string) error {\n\tif s.waitsForSomebody(apiServiceName) {\n\t\treturn nil\n\t}',
+  },
+  {
+    file: openAPIAggregator,
+    from: 'func (s *specProxier) handleDiscovery(w http.ResponseWriter, r *http.Request) {',
+    to: 'func (s *specProxier) handleDiscovery(w http.ResponseWriter, r *http.Request) {\n\ts.describe()',
+  },
+  {
+    file: openAPIAggregator,
+    from: 'func (s *specProxier) handleGroupVersion(w http.ResponseWriter, r *http.Request) {',
+    to: 'func (s *specProxier) handleGroupVersion(w http.ResponseWriter, r *http.Request) {\n\ts.describe()',
   },
   // Between a kubelet's finding its Node and its asking for pods.
   {
@@ -137,6 +166,12 @@ export const sourceChanges: readonly SourceChange[] = [
     from: 'wait.PollUntilContextCancel(ctx, 100*time.Millisecond, true, func(ctx context.Context) (bool, error) {\n\t\tvolumesExist :=',
     to: 'wait.PollUntilContextCancel(ctx, 20*time.Millisecond, true, func(ctx context.Context) (bool, error) {\n\t\tvolumesExist :=',
   },
+  // Between a deleted pod's end and the removal of what the container runtime keeps of it: suites leave a hundred a minute.
+  {
+    file: 'pkg/kubelet/kubelet.go',
+    from: 'ContainerGCPeriod = time.Minute',
+    to: 'ContainerGCPeriod = 10 * time.Second',
+  },
   // A certificate that a component makes for itself has a key on a curve, not RSA's: see mayfly_selfsigned.go.
   { file: `${clientLibrary}/util/cert/cert.go`, from: '\t"crypto/rsa"\n', to: '' },
   {
@@ -161,6 +196,7 @@ const addedFiles = [
   'pkg/registry/rbac/rest/mayfly_listed.go',
   'pkg/kubelet/prober/mayfly_soon.go',
   `${serverLibrary}/pkg/server/routes/mayfly_openapi.go`,
+  `${aggregatorLibrary}/pkg/controllers/openapiv3/aggregator/mayfly_asked.go`,
   `${serverLibrary}/pkg/storage/storagebackend/factory/mayfly_shared.go`,
   `${clientLibrary}/util/cert/mayfly_selfsigned.go`,
   `${staging}k8s.io/kubectl/pkg/util/i18n/mayfly_lazy.go`,
@@ -171,6 +207,7 @@ export const changedModules = [
   'k8s.io/kubernetes',
   'k8s.io/apiserver',
   'k8s.io/client-go',
+  'k8s.io/kube-aggregator',
   'k8s.io/kubectl',
 ] as const
 

@@ -53,7 +53,7 @@ test('it has the default namespaces with their ServiceAccounts, no node, and no 
   expect(stdout?.split(/\s+/)[1]).toMatch(/^0+$/)
 })
 
-test("its types are described in OpenAPI's version 2", async () => {
+test("its types are described in OpenAPI's versions 2 and 3", async () => {
   const { paths, definitions } = await cluster.kube.request<Record<'paths' | 'definitions', object>>(
     'GET',
     '/openapi/v2',
@@ -62,6 +62,11 @@ test("its types are described in OpenAPI's version 2", async () => {
   expect(paths).toHaveProperty(['/apis/apps/v1/namespaces/{namespace}/deployments/{name}', 'patch'])
   // The description of the server of custom resources, which is joined to the others'.
   expect(paths).toHaveProperty(['/apis/apiextensions.k8s.io/v1/customresourcedefinitions'])
+  const { stdout } = await cluster.kubectl(['get', '--raw', '/openapi/v3'])
+  const versions = JSON.parse(stdout).paths
+  expect(versions).toHaveProperty(['apis/apiextensions.k8s.io/v1'])
+  const described = await cluster.kubectl(['get', '--raw', versions['apis/apps/v1'].serverRelativeURL])
+  expect(JSON.parse(described.stdout).components.schemas).toHaveProperty(['io.k8s.api.apps.v1.Deployment'])
 })
 
 describe('controllers work that envtest lacks:', () => {

@@ -3,11 +3,12 @@
 // (src/node-image/kubernetes-changes.ts).
 //
 // Before it serves, the API server describes all of its types in OpenAPI's
-// version 2, for which few clients ask any more. Here it does so for the first
-// who asks.
+// versions 2 and 3. Few clients ask for the one, and in most clusters for tests
+// nobody for the other. Here it does so for the first who asks.
 package routes
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
@@ -18,8 +19,13 @@ import (
 	"k8s.io/kube-openapi/pkg/cached"
 	"k8s.io/kube-openapi/pkg/common/restfuladapter"
 	"k8s.io/kube-openapi/pkg/handler"
+	"k8s.io/kube-openapi/pkg/handler3"
+	"k8s.io/kube-openapi/pkg/spec3"
 	"k8s.io/kube-openapi/pkg/validation/spec"
 )
+
+// unchanging is the tag of a description of built-in types.
+const unchanging = "never changes"
 
 // installOnDemand gives nil for the server of custom resources, which goes on
 // from its own description.
@@ -34,7 +40,7 @@ func (oa OpenAPI) installOnDemand(c *restful.Container, mux *mux.PathRecorderMux
 			return nil, "", err
 		}
 		described.Definitions = handler.PruneDefaults(described.Definitions)
-		return described, "never changes", nil
+		return described, unchanging, nil
 	}))
 	service := handler.NewOpenAPIServiceLazy(described)
 	service.RegisterOpenAPIVersionedService("/openapi/v2", mux)
@@ -43,4 +49,30 @@ func (oa OpenAPI) installOnDemand(c *restful.Container, mux *mux.PathRecorderMux
 
 func servesCustomResources(service *restful.WebService) bool {
 	return strings.HasPrefix(service.RootPath(), "/apis/apiextensions.k8s.io")
+}
+
+// described takes descriptions of group versions in the place of the service that serves them.
+type described map[string]*spec3.OpenAPI
+
+// UpdateGroupVersion is called as the service's is.
+func (d described) UpdateGroupVersion(groupVersion string, spec *spec3.OpenAPI) {
+	d[groupVersion] = spec
+}
+
+// describeOnDemand has each group version described when it is asked for.
+func describeOnDemand(
+	service *handler3.OpenAPIService,
+	grouped map[string][]*restful.WebService,
+	describe func(grouped map[string][]*restful.WebService, into described),
+) {
+	for groupVersion, services := range grouped {
+		service.UpdateGroupVersionLazy(groupVersion, cached.Once(cached.Func(func() (*spec3.OpenAPI, string, error) {
+			into := described{}
+			describe(map[string][]*restful.WebService{groupVersion: services}, into)
+			if into[groupVersion] == nil {
+				return nil, "", fmt.Errorf("no OpenAPI v3 for group %s", groupVersion)
+			}
+			return into[groupVersion], unchanging, nil
+		})))
+	}
 }
