@@ -107,5 +107,5 @@ ip netns add bench
 jq '. as $list | .plugins[0] + {name: $list.name, cniVersion: $list.cniVersion}' /etc/cni/net.d/*.conflist > /tmp/bench-cni.json
 export CNI_COMMAND=ADD CNI_CONTAINERID=bench CNI_NETNS=/run/netns/bench CNI_IFNAME=eth0 CNI_PATH=/opt/cni/bin
 /opt/cni/bin/$(jq -r .type /tmp/bench-cni.json) < /tmp/bench-cni.json
-nsenter --net=/run/netns/bench mayfly-node dns-wait -server 10.96.0.10
+nsenter --net=/run/netns/bench mayfly-node dns-wait -here -server 10.96.0.10
 `

@@ -58,7 +58,7 @@ describe.each(families)('$networking.ipFamily with $networking.kubeProxyMode', (
     const dns = (await pods()).find(({ metadata }) => metadata.labels?.['k8s-app'] === 'kube-dns')
     const from = cluster.nodes.find(({ name }) => name !== dns?.spec.nodeName)
     for (const { ip } of dns?.status.podIPs ?? []) {
-      const answer = await from?.exec(['mayfly-node', 'dns-wait', '-server', ip, '-timeout', '10s'])
+      const answer = await from?.exec(['mayfly-node', 'dns-wait', '-here', '-server', ip, '-timeout', '10s'])
       expect(answer).toMatchObject({ exitCode: 0 })
     }
   })

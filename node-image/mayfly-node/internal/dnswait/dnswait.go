@@ -38,21 +38,24 @@ func Run(ctx context.Context, args []string) error {
 	server := flags.String("server", "", "address of the DNS Service")
 	name := flags.String("name", "kubernetes.default.svc.cluster.local.", "name to ask for")
 	timeout := flags.Duration("timeout", time.Minute, "when to give up")
+	here := flags.Bool("here", false, "ask from an address of this network namespace's own, as inside of a pod")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, *timeout)
 	defer cancel()
-	address, err := netip.ParseAddr(*server)
-	if err != nil {
-		return err
+	var from network.Spare
+	if !*here {
+		address, err := netip.ParseAddr(*server)
+		if err != nil {
+			return err
+		}
+		if from, err = network.SpareAddress(address); err != nil {
+			return err
+		}
+		defer from.GiveBack()
 	}
-	from, err := network.SpareAddress(address)
-	if err != nil {
-		return err
-	}
-	defer from.GiveBack()
-	err = question{*server, *name}.askUntilAnswered(ctx, from)
+	err := question{*server, *name}.askUntilAnswered(ctx, from)
 	if err != nil && !errors.Is(err, errCutOff) {
 		return fmt.Errorf("no answer from %s within %s: %w", *server, *timeout, err)
 	}
