@@ -166,6 +166,12 @@ export const sourceChanges: readonly SourceChange[] = [
     from: 'wait.PollUntilContextCancel(ctx, 100*time.Millisecond, true, func(ctx context.Context) (bool, error) {\n\t\tvolumesExist :=',
     to: 'wait.PollUntilContextCancel(ctx, 20*time.Millisecond, true, func(ctx context.Context) (bool, error) {\n\t\tvolumesExist :=',
   },
+  // Between a static pod's mirror that was refused and the next attempt: see mayfly_mirror.go.
+  {
+    file: 'pkg/kubelet/kubelet.go',
+    from: '"Failed creating a mirror pod", "pod", klog.KObj(staticPod))',
+    to: '"Failed creating a mirror pod", "pod", klog.KObj(staticPod))\n\t\t\t\tkl.offerMirrorAgain(ctx, staticPod)',
+  },
   // Between a deleted pod's end and the removal of what the container runtime keeps of it: suites leave a hundred a minute.
   {
     file: 'pkg/kubelet/kubelet.go',
@@ -194,6 +200,7 @@ export const sourceChanges: readonly SourceChange[] = [
 /** What of ours stands beside Kubernetes' own files, by its path in Kubernetes' source; each says what it is for. */
 const addedFiles = [
   'pkg/registry/rbac/rest/mayfly_listed.go',
+  'pkg/kubelet/mayfly_mirror.go',
   'pkg/kubelet/prober/mayfly_soon.go',
   `${serverLibrary}/pkg/server/routes/mayfly_openapi.go`,
   `${aggregatorLibrary}/pkg/controllers/openapiv3/aggregator/mayfly_asked.go`,
