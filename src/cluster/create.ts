@@ -199,9 +199,14 @@ function timingsOf({ events }: Progress): StepTiming[] {
   )
 }
 
+/** What others left and the engine can't remove (Docker keeps endpoints of containers that are gone, now and then) hinders nobody. */
 async function reportSweep(engine: Engine, progress: Progress): Promise<void> {
-  for (const { cluster, reason } of await sweepClusters(engine))
-    progress.note(`Removed cluster ${cluster}: ${reason}`)
+  try {
+    for (const { cluster, reason } of await sweepClusters(engine))
+      progress.note(`Removed cluster ${cluster}: ${reason}`)
+  } catch (thrown) {
+    progress.note(`What an earlier process left can't be removed: ${messageOf(thrown)}`)
+  }
 }
 
 async function assertNameIsFree(engine: Engine, { name }: ClusterSpec): Promise<void> {
