@@ -79,6 +79,10 @@ async function start(spec: Partial<ContainerSpec> = {}): Promise<string> {
   await startContainer(engine, name)
   return name
 }
+/** What an engine says, each in its own words. */
+const inWordsOf = ({ docker, podman }: { docker: RegExp; podman: RegExp }) =>
+  engine.kind === 'docker' ? docker : podman
+
 const failureOf = async (promise: Promise<unknown>) =>
   (await promise.catch((thrown: unknown) => thrown)) as Error
 
@@ -109,7 +113,9 @@ describe('containers', () => {
     const told = engine.kind === 'docker' ? labels : {}
     expect(await listVolumes(engine, told)).toContainEqual(expect.objectContaining({ name: mount?.Name }))
     await Promise.all([1, 2, 3, 4].map(() => removeContainer(engine, name)))
-    await expect(inspectContainer(engine, name)).rejects.toThrow(/no such container/i)
+    await expect(inspectContainer(engine, name)).rejects.toThrow(
+      inWordsOf({ docker: /No such container/, podman: /no such container/ }),
+    )
     expect((await listVolumes(engine, {})).map((volume) => volume.name)).not.toContain(mount?.Name)
   })
 
@@ -175,13 +181,23 @@ describe('containers', () => {
     const name = await create()
     expect(await failureOf(createContainer(engine, { name, image: tinyImage }))).toMatchObject({
       code: 'ENGINE_REFUSED',
-      message: expect.stringMatching(/refused to create container ".*": .* already in use .*\(HTTP \d+\)$/),
+      message: expect.stringMatching(
+        inWordsOf({
+          docker: /refused to create container ".*": Conflict\. .* \(HTTP 409\)$/,
+          podman: /refused to create container ".*": .* name is already in use \(HTTP 500\)$/,
+        }),
+      ),
     })
     expect(engineStatus(await failureOf(createContainer(engine, { name, image: tinyImage })))).toBe(409)
     const missing = await failureOf(
       createContainer(engine, { name: `${run}-x`, image: 'mayfly-test/none:1' }),
     )
-    expect(missing.message).toMatch(/no such image: .*mayfly-test\/none:1.* \(HTTP 404\)$/i)
+    expect(missing.message).toMatch(
+      inWordsOf({
+        docker: /No such image: mayfly-test\/none:1 \(HTTP 404\)$/,
+        podman: /no such image: docker\.io\/mayfly-test\/none:1: image not known \(HTTP 404\)$/,
+      }),
+    )
     expect(engineStatus(missing)).toBe(404)
   })
 
@@ -496,7 +512,7 @@ describe('privilege', () => {
     // An image that does not exist shows that no container is made the second time.
     expect(await probePrivilege(engine, 'mayfly-test/none:1', { cacheFile })).toEqual(first)
     await expect(probePrivilege(engine, 'mayfly-test/none:1', { cacheFile, fresh: true })).rejects.toThrow(
-      /no such image/i,
+      inWordsOf({ docker: /No such image/, podman: /no such image/ }),
     )
     expect((await listContainers(engine, {})).filter((one) => one.name.startsWith('mayfly-probe-'))).toEqual(
       [],
