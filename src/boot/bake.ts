@@ -110,7 +110,7 @@ async function bakeOnce(
     const plan = planCluster(single, subnets, engine)
     const [planned] = plan.nodes
     if (!planned) throw new Error('a plan without a node')
-    const container = nodeContainer(plan, planned, { engine, privilege, labels, network: network.name })
+    const container = nodeContainer(plan, planned, { privilege, labels, network: network.name })
     await createContainer(engine, container, { signal })
     await startContainer(engine, container.name, { signal })
     const limits = { timeoutMs, signal }

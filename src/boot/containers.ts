@@ -1,5 +1,5 @@
-import type { ContainerSpec, Engine, Privilege } from '../engine/index.ts'
-import { engineStoreMounts, sharedLayersMounts } from '../images/index.ts'
+import type { ContainerMount, ContainerSpec, Engine, Privilege } from '../engine/index.ts'
+import { sharedLayersMounts } from '../images/index.ts'
 import { type Labels, label } from '../reaper/index.ts'
 import { apiServerPort, controlPlaneHost } from './endpoints.ts'
 import { type ClusterPlan, controlPlaneAddress, type PlannedNode } from './plan.ts'
@@ -10,6 +10,8 @@ export interface NodeSurroundings {
   privilege: Privilege
   labels: Labels
   network: string
+  /** By which nodes see the engine's own layers; default: none. */
+  engineStore?: readonly ContainerMount[]
   /** The volume in which the nodes share layers of images; not for a node that is alone and baked from. */
   layersVolume?: string
   /** The API server's port on the host; default: the specification's. */
@@ -32,7 +34,14 @@ const stateFolders = [
 export function nodeContainer(
   plan: ClusterPlan,
   { spec, addresses }: PlannedNode,
-  { engine, privilege, labels, network, layersVolume, apiServerHostPort }: NodeSurroundings,
+  {
+    privilege,
+    labels,
+    network,
+    engineStore = [],
+    layersVolume,
+    apiServerHostPort,
+  }: Omit<NodeSurroundings, 'engine'>,
 ): ContainerSpec {
   const { networking, proxy } = plan.spec
   const controlPlane = spec.role === 'control-plane'
@@ -49,7 +58,7 @@ export function nodeContainer(
     volumes: [...stateFolders],
     mounts: [
       { type: 'bind', source: '/lib/modules', target: '/lib/modules', readOnly: true },
-      ...engineStoreMounts(engine).mounts,
+      ...engineStore,
       ...sharedLayersMounts(layersVolume),
       ...spec.extraMounts.map(({ hostPath, containerPath, readOnly, selinuxRelabel, propagation }) => ({
         type: 'bind' as const,

@@ -2,7 +2,7 @@
 import type { ClusterSpec } from '../config/index.ts'
 import { noPrivilege } from '../engine/index.ts'
 import { MayflyError } from '../errors.ts'
-import { createLayersVolume } from '../images/index.ts'
+import { createLayersVolume, engineStoreMounts } from '../images/index.ts'
 import type { Kube } from '../kube/index.ts'
 import { type ClusterAuthorities, createAuthorities } from '../pki/index.ts'
 import { waitError } from '../wait.ts'
@@ -72,9 +72,9 @@ export async function bootCluster(spec: ClusterSpec, options: BootOptions): Prom
   const image = await nodeImageFacts(engine, spec)
   const base = options.base && given(options.base, image)
   // A control plane alone needs nothing of the host that other containers do not have.
-  const privilege = spec.controlPlaneOnly
-    ? noPrivilege
-    : await progress.step('Check the host', () => checkHost(spec, options))
+  const { privilege, engineStore } = spec.controlPlaneOnly
+    ? { privilege: noPrivilege, engineStore: [] }
+    : await progress.step('Check the host', () => whatNodesGet(spec, options))
   assertWanted(signal)
   // The network comes first of all that is made: of several that want one name, its maker has it.
   const [authorities, { network, subnets, layersVolume }] = await progress.step(
@@ -90,6 +90,7 @@ export async function bootCluster(spec: ClusterSpec, options: BootOptions): Prom
     privilege,
     labels,
     network: network.name,
+    engineStore,
     ...(layersVolume !== undefined && { layersVolume }),
   }
   const count = spec.controlPlaneOnly
@@ -108,6 +109,16 @@ export async function bootCluster(spec: ClusterSpec, options: BootOptions): Prom
     options,
   )
   return { plan, kubeconfig, kube, authorities, snapshot }
+}
+
+/** What the engine and its host can give nodes. */
+async function whatNodesGet(
+  spec: ClusterSpec,
+  options: BootOptions,
+): Promise<Required<Pick<NodeSurroundings, 'privilege' | 'engineStore'>>> {
+  const [{ image = '' } = {}] = spec.nodes
+  const privilege = await checkHost(spec, options)
+  return { privilege, engineStore: await engineStoreMounts(options.engine, image, options) }
 }
 
 /** Makes what bears the cluster's name, and with it takes the name. */

@@ -7,7 +7,7 @@ import {
   removeContainer,
   startContainer,
 } from '../engine/index.ts'
-import { layersVolume } from '../images/index.ts'
+import { engineStoreMounts, layersVolume } from '../images/index.ts'
 import type { Kube } from '../kube/index.ts'
 import type { ClusterAuthorities } from '../pki/index.ts'
 import { type Labels, label } from '../reaper/index.ts'
@@ -49,13 +49,14 @@ export async function joinNode(
   const { engine, kube, labels, snapshot, authorities, timeoutMs, signal } = options
   const limits = { timeoutMs, signal }
   const privilege = await probePrivilege(engine, spec.image, { signal, labels })
+  const engineStore = await engineStoreMounts(engine, spec.image, { signal, labels })
   const extended = planWithNode(plan, await nodeWithHostPorts(spec))
   const node = extended.nodes.at(-1)
   if (!node) throw new Error('a plan without nodes')
   const controlPlane = spec.role === 'control-plane'
   const container = nodeContainer(extended, node, {
-    engine,
     privilege,
+    engineStore,
     labels: { ...labels, [label.role]: spec.role },
     network,
     layersVolume: layersVolume(plan.spec.name),

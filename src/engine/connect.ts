@@ -94,6 +94,7 @@ export async function connectTo(
     cgroupDriver: info.CgroupDriver,
     storageDriver: info.Driver,
     storageStatus: Object.fromEntries(info.DriverStatus ?? []),
+    containerdNamespace: info.Containerd?.Namespaces?.Containers ?? 'moby',
     rootDir: info.DockerRootDir,
     rootless: securityOptions.some((option) => option.startsWith('name=rootless')),
     securityOptions,
@@ -129,6 +130,8 @@ interface EngineInfo {
   CgroupDriver: string
   Driver: string
   DriverStatus?: [name: string, value: string][]
+  /** Newer releases tell. */
+  Containerd?: { Namespaces?: { Containers?: string } }
   DockerRootDir: string
   SecurityOptions?: string[]
   MemTotal: number

@@ -21,6 +21,8 @@ export interface Engine {
   storageDriver: string
   /** What the storage driver says of itself, e.g. `Native Overlay Diff`: `true`. */
   storageStatus: Readonly<Record<string, string>>
+  /** Where the engine's images are containerd's: its namespace that has them, `moby` unless it was configured. */
+  containerdNamespace: string
   /** The engine's data folder on its host, e.g. `/var/lib/docker`. */
   rootDir: string
   rootless: boolean

@@ -1,6 +1,7 @@
 /** The engine room: find the container engine, and talk to it. */
 export { engineStatus } from './asking.ts'
 export { connectEngine, connectTo } from './connect.ts'
+export { findContainerdRoot } from './containerd-root.ts'
 export * from './containers.ts'
 export type { Engine } from './engine.ts'
 export { type ExecOptions, type ExecResult, exec, execOrThrow, execStream, type RunningExec } from './exec.ts'

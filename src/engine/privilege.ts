@@ -1,8 +1,7 @@
 import { randomUUID } from 'node:crypto'
-import { mkdir, readFile, rename, writeFile } from 'node:fs/promises'
-import { homedir } from 'node:os'
-import { dirname, join } from 'node:path'
+import { readFile } from 'node:fs/promises'
 import { MayflyError } from '../errors.ts'
+import { type AnswerOptions, answerOnce } from './answers.ts'
 import { capabilityNames, failingAmong, missingFrom } from './capabilities.ts'
 import { type Abortable, createContainer, removeContainer, startContainer } from './containers.ts'
 import type { Engine } from './engine.ts'
@@ -35,15 +34,11 @@ export const noPrivilege: Privilege = {
 }
 
 /** How {@link probePrivilege} goes about it. */
-export interface ProbeOptions extends Abortable {
+export interface ProbeOptions extends Abortable, AnswerOptions {
   /** What the throwaway container runs; its outcome does not matter, only that it starts. Default `/bin/true`. */
   command?: string[]
   /** Labels for the throwaway containers, so that a sweep finds them after a crash. */
   labels?: Record<string, string>
-  /** Look again even when the answer is known from before. Default false. */
-  fresh?: boolean
-  /** File that keeps the answers. Default `$XDG_CACHE_HOME/mayfly/privilege.json`; `false` for none. */
-  cacheFile?: string | false
 }
 
 /**
@@ -59,22 +54,24 @@ export interface ProbeOptions extends Abortable {
 export async function probePrivilege(
   engine: Engine,
   image: string,
-  {
-    command = ['/bin/true'],
-    labels = {},
-    fresh = false,
-    cacheFile = defaultCacheFile(),
-    signal,
-  }: ProbeOptions = {},
+  options: ProbeOptions = {},
 ): Promise<Privilege> {
   const daemonLacks = await missingFromDaemon(engine)
   const key = [engine.id, engine.version, engine.kernel, ...(daemonLacks ?? ['?'])].join(' ')
-  const remembered = cacheFile && !fresh ? (await readCache(cacheFile))[key] : undefined
-  if (remembered) return remembered
+  return answerOnce('privilege', key, options, () => probe(engine, image, daemonLacks ?? [], options))
+}
 
+async function probe(
+  engine: Engine,
+  image: string,
+  likelyMissing: readonly string[],
+  { command = ['/bin/true'], labels = {}, signal }: ProbeOptions,
+): Promise<Privilege> {
   let refusal: unknown
-  // An older engine does not know the kernel's newer capabilities, neither to give nor to drop them.
+  // An older engine does not know the kernel's newer capabilities, and a newer one none that it lacks itself: they can
+  // neither be given nor be dropped.
   const unknown = new Set<string>()
+  const lacking = new Set<string>()
   const known = (names: readonly string[]) => names.filter((name) => !unknown.has(name))
   const starts = async (privilege: Privilege): Promise<boolean> => {
     const name = `mayfly-probe-${randomUUID().slice(0, 8)}`
@@ -98,9 +95,10 @@ export async function probePrivilege(
       return true
     } catch (thrown) {
       if (!(thrown instanceof MayflyError) || thrown.code !== 'ENGINE_REFUSED') throw thrown
-      const stranger = /unknown capability: "?(?:CAP_)?([A-Z_]+)/i.exec(thrown.message)?.[1]?.toUpperCase()
-      if (stranger && !unknown.has(stranger)) {
-        unknown.add(stranger)
+      const stranger = strangerIn(thrown.message)
+      if (stranger && !unknown.has(stranger.name)) {
+        unknown.add(stranger.name)
+        if (stranger.lacking) lacking.add(`CAP_${stranger.name}`)
         return starts(privilege)
       }
       // Neither the image nor its command say anything about the host.
@@ -116,7 +114,7 @@ export async function probePrivilege(
     }
   }
 
-  const found = await settle(engine, daemonLacks ?? [], starts)
+  const found = await settle(engine, likelyMissing, starts)
   if (!found) {
     throw new MayflyError(
       'HOST_UNFIT',
@@ -128,9 +126,18 @@ export async function probePrivilege(
       },
     )
   }
-  const privilege = { ...found, capDrop: known(found.capDrop) }
-  if (cacheFile) await writeCache(cacheFile, { ...(await readCache(cacheFile)), [key]: privilege })
-  return privilege
+  return {
+    ...found,
+    capDrop: known(found.capDrop),
+    missing: [...new Set([...found.missing, ...lacking])],
+  }
+}
+
+/** The capability that a Docker daemon refuses to hear of: as 20.10 says it, or 29, which has none of those it lacks. */
+function strangerIn(refusal: string): { name: string; lacking: boolean } | undefined {
+  const [, why, name] =
+    /(unknown capability|not available in the current environment): "?(?:CAP_)?([A-Z_]+)/i.exec(refusal) ?? []
+  return name === undefined ? undefined : { name: name.toUpperCase(), lacking: why !== 'unknown capability' }
 }
 
 /** Tries what is likely first: on most hosts, and on those whose daemon can be looked at, one container settles it. */
@@ -198,27 +205,4 @@ async function missingFromDaemon(engine: Engine): Promise<string[] | undefined> 
   } catch {
     return undefined
   }
-}
-
-function defaultCacheFile(): string {
-  return join(process.env['XDG_CACHE_HOME'] || join(homedir(), '.cache'), 'mayfly', 'privilege.json')
-}
-
-/** A cache that can't be read is an empty one. */
-async function readCache(file: string): Promise<Record<string, Privilege>> {
-  try {
-    return JSON.parse(await readFile(file, 'utf8')) as Record<string, Privilege>
-  } catch {
-    return {}
-  }
-}
-
-/** A cache that can't be written costs a second next time, no more. */
-async function writeCache(file: string, answers: Record<string, Privilege>): Promise<void> {
-  const draft = `${file}.${process.pid}`
-  try {
-    await mkdir(dirname(file), { recursive: true })
-    await writeFile(draft, JSON.stringify(answers, null, 2))
-    await rename(draft, file)
-  } catch {}
 }

@@ -1,24 +1,58 @@
-import type { ContainerMount, Engine } from '../engine/index.ts'
+import { type ContainerMount, type Engine, findContainerdRoot } from '../engine/index.ts'
+import type { Labels } from '../reaper/index.ts'
 
 /** Where a node sees the engine's layer directories, its image database, and Podman's records of layers. */
 export const layersMount = '/mayfly/engine-layers'
 export const databaseMount = '/mayfly/engine-images'
 export const layerRecordsMount = '/mayfly/engine-layer-records'
 
-type Store = Pick<
-  Engine,
-  'kind' | 'storageDriver' | 'storageStatus' | 'rootless' | 'rootDir' | 'securityOptions'
->
+type Store = Pick<Engine, 'kind' | 'storageDriver' | 'storageStatus' | 'rootless' | 'securityOptions'>
+
+/** Stores that are plain directories of the overlay file system: Docker's own, Podman's, and containerd's in Docker. */
+export type StoreKind = 'overlay2' | 'overlay' | 'containerd'
+
+/** What an engine keeps images in; `undefined` when its layers are not directories for overlay. Pure. */
+export function storeKind({ kind, storageDriver, storageStatus }: Store): StoreKind | undefined {
+  if (kind === 'podman') return storageDriver === 'overlay' ? 'overlay' : undefined
+  if (storageDriver === 'overlay2') return 'overlay2'
+  const snapshotter = storageStatus['driver-type'] === 'io.containerd.snapshotter.v1'
+  return snapshotter && storageDriver === 'overlayfs' ? 'containerd' : undefined
+}
 
 /**
  * What a node container needs so that images of the engine can run in it without being copied.
  *
- * @returns No mounts when the engine's store is not plain directories of an overlay driver; `why` tells
+ * @param image The node's own image
+ * @returns None when nodes can't use the engine's store; {@link whyNotShared} tells of most reasons
+ * @throws MayflyError `ENGINE_LOST`, `WAIT_ABORTED`
  */
-export function engineStoreMounts(engine: Store): { mounts: ContainerMount[]; why?: string } {
-  const why = whyNotShared(engine)
-  if (why) return { mounts: [], why }
-  return { mounts: engine.kind === 'podman' ? podmanMounts(engine) : dockerMounts(engine) }
+export async function engineStoreMounts(
+  engine: Engine,
+  image: string,
+  options: { labels: Labels; signal?: AbortSignal | undefined },
+): Promise<ContainerMount[]> {
+  if (whyNotShared(engine)) return []
+  const { rootDir } = engine
+  switch (storeKind(engine)) {
+    case 'overlay2':
+      return dockerMounts({ layers: `${rootDir}/overlay2`, database: `${rootDir}/image/overlay2` })
+    case 'overlay':
+      return podmanMounts(rootDir)
+    case 'containerd': {
+      const root = await findContainerdRoot(engine, image, options)
+      return root === undefined ? [] : dockerMounts(containerdFolders(root))
+    }
+    case undefined:
+      return []
+  }
+}
+
+/** The parts of a containerd's data folder with the layers and with the images' documents. */
+function containerdFolders(root: string): { layers: string; database: string } {
+  return {
+    layers: `${root}/io.containerd.snapshotter.v1.overlayfs`,
+    database: `${root}/io.containerd.content.v1.content`,
+  }
 }
 
 /**
@@ -28,17 +62,17 @@ export function engineStoreMounts(engine: Store): { mounts: ContainerMount[]; wh
  * driver mounts the directory alone, `private` lets no other mount into it, and `ro` keeps everybody from writing there,
  * also whoever removes the volume.
  */
-function dockerMounts({ rootDir }: Store): ContainerMount[] {
+function dockerMounts({ layers, database }: { layers: string; database: string }): ContainerMount[] {
   const mount = (device: string, target: string): ContainerMount => ({
     type: 'volume',
     target,
     driverOptions: { type: 'none', o: 'bind,ro,private', device },
   })
-  return [mount(`${rootDir}/overlay2`, layersMount), mount(`${rootDir}/image/overlay2`, databaseMount)]
+  return [mount(layers, layersMount), mount(database, databaseMount)]
 }
 
 /** Podman drops the options of a volume without a name (seen in 4.3.1), and mounts no bind once more to copy. */
-function podmanMounts({ rootDir }: Store): ContainerMount[] {
+function podmanMounts(rootDir: string): ContainerMount[] {
   const mount = (source: string, target: string): ContainerMount => ({
     ...{ type: 'bind', source, target },
     ...{ readOnly: true, recursive: false, propagation: 'private' },
@@ -50,18 +84,12 @@ function podmanMounts({ rootDir }: Store): ContainerMount[] {
   ]
 }
 
-const overlayDrivers = { docker: 'overlay2', podman: 'overlay' } as const
-
-function whyNotShared({
-  kind,
-  storageDriver,
-  storageStatus,
-  rootless,
-  securityOptions,
-}: Store): string | undefined {
-  const overlay = overlayDrivers[kind]
-  if (storageDriver !== overlay) {
-    return `the engine stores images with "${storageDriver}", not in plain directories of "${overlay}"`
+/** Why no node can use an engine's store; `undefined` when nothing speaks against it. Pure. */
+export function whyNotShared(engine: Store): string | undefined {
+  const { kind, storageDriver, storageStatus, rootless, securityOptions } = engine
+  if (storeKind(engine) === undefined) {
+    const others = kind === 'podman' ? '"overlay"' : '"overlay2" or containerd\'s "overlayfs"'
+    return `the engine stores images with "${storageDriver}", not in plain directories of ${others}`
   }
   // A mount program, such as fuse-overlayfs, marks deleted files in its own way.
   if (kind === 'podman' && storageStatus['Native Overlay Diff'] !== 'true') {

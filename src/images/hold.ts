@@ -13,6 +13,7 @@ import {
 } from '../engine/index.ts'
 import { messageOf } from '../errors.ts'
 import { type Labels, label } from '../reaper/index.ts'
+import { storeKind } from './engine-store.ts'
 import type { NodeView } from './node-view.ts'
 import type { EngineOrigin } from './sources.ts'
 
@@ -85,8 +86,9 @@ async function makeContainer(
   } catch (thrown) {
     if (engineStatus(thrown) !== 404) throw thrown
   }
-  // Podman would make a directory in the layer where there is nothing to mount (seen in 4.3.1).
-  if (engine.kind === 'podman') return makeFilled(engine, spec, { node, signal })
+  // Podman would make a directory in the layer where there is nothing to mount (seen in 4.3.1), and with containerd's
+  // store Docker does not tell where the layers are.
+  if (storeKind(engine) !== 'overlay2') return makeFilled(engine, spec, { node, signal })
   // The program lies in one of the node image's layers; Docker refuses a mount of what is not there.
   for (const layer of await layerDirectories(engine, node.imageId, signal)) {
     const source = `${layer}${pausePath}`

@@ -1,6 +1,6 @@
 import type { Engine } from '../engine/index.ts'
 import { type Labels, label } from '../reaper/index.ts'
-import { engineStoreMounts } from './engine-store.ts'
+import { storeKind, whyNotShared } from './engine-store.ts'
 import { type Hold, holdImage } from './hold.ts'
 import type { NodeView } from './node-view.ts'
 import { registerImages } from './nodes.ts'
@@ -14,9 +14,9 @@ type LinkableImage = WantedImage & { from: EngineOrigin }
 /** Why an image can't be linked to, whatever the node; `undefined` when it can. */
 export function whyNotLinked(engine: Engine, { from }: WantedImage): string | undefined {
   if (from.kind === 'archive') return 'it comes from an archive'
-  const { why } = engineStoreMounts(engine)
+  const why = whyNotShared(engine)
   if (why) return why
-  return from.graphDriver === engine.storageDriver
+  return from.graphDriver === engine.storageDriver || storeKind(engine) === 'containerd'
     ? undefined
     : 'the engine does not tell its layer directories'
 }

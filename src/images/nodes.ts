@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { type Engine, exec, execStream, type RunningExec } from '../engine/index.ts'
 import { until } from '../wait.ts'
 import { askNode } from './conversation.ts'
-import { databaseMount, layerRecordsMount, layersMount } from './engine-store.ts'
+import { databaseMount, layerRecordsMount, layersMount, storeKind } from './engine-store.ts'
 import { loadFailed, type NodeView } from './node-view.ts'
 import type { WantedImage } from './sources.ts'
 
@@ -73,9 +73,11 @@ export async function registerImages(
   shared: readonly SharedImage[] = [],
 ): Promise<Registration[] | undefined> {
   const request = {
+    store: storeKind(engine),
     layers: layersMount,
     database: databaseMount,
-    ...(engine.kind === 'podman' && { layerRecords: layerRecordsMount }),
+    layerRecords: layerRecordsMount,
+    namespace: engine.containerdNamespace,
     images: images.map(({ names, ids, diffIDs }, at) => ({
       ...{ names, ids, diffIDs },
       ...(shared[at] ? { shared: shared[at] } : { id: ids[0] }),

@@ -47,7 +47,7 @@ export async function startNode(
     ...(!disk && { volumes: ['/var'] }),
     mounts: [
       { type: 'bind', source: '/lib/modules', target: '/lib/modules', readOnly: true },
-      ...(shared ? engineStoreMounts(engine).mounts : []),
+      ...(shared ? await engineStoreMounts(engine, image, { labels: { [label.cluster]: cluster } }) : []),
       ...sharedLayersMounts(layersVolume),
     ],
   })

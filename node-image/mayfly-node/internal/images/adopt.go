@@ -65,7 +65,7 @@ func adopt(ctx context.Context, from, to Store, layers *unpacker, link fill) err
 		byTarget[image.Target.Digest] = append(byTarget[image.Target.Digest], image)
 	}
 	for _, records := range byTarget {
-		image, err := readImage(ctx, from, records)
+		image, err := readImage(ctx, from.Content, records)
 		if err != nil {
 			return err
 		}
@@ -94,25 +94,25 @@ type packed struct {
 }
 
 // readImage reads an image for this machine, which all the records stand for.
-func readImage(ctx context.Context, store Store, records []images.Image) (packed, error) {
+func readImage(ctx context.Context, store content.InfoReaderProvider, records []images.Image) (packed, error) {
 	var image packed
 	for _, record := range records {
 		image.Names = append(image.Names, record.Name)
 		image.Pinned = image.Pinned || record.Labels[pinnedLabel] == pinned
 	}
 	fail := func(err error) (packed, error) { return packed{}, fmt.Errorf("%s: %w", image.Names[0], err) }
-	descriptor, err := manifestFor(ctx, store.Content, records[0].Target)
+	descriptor, err := manifestFor(ctx, store, records[0].Target)
 	if err != nil {
 		return fail(err)
 	}
-	if image.Manifest, err = content.ReadBlob(ctx, store.Content, descriptor); err != nil {
+	if image.Manifest, err = content.ReadBlob(ctx, store, descriptor); err != nil {
 		return fail(err)
 	}
 	var manifest ocispec.Manifest
 	if err := json.Unmarshal(image.Manifest, &manifest); err != nil {
 		return fail(err)
 	}
-	if image.Config, err = content.ReadBlob(ctx, store.Content, manifest.Config); err != nil {
+	if image.Config, err = content.ReadBlob(ctx, store, manifest.Config); err != nil {
 		return fail(err)
 	}
 	var config ocispec.Image
@@ -128,7 +128,7 @@ func readImage(ctx context.Context, store Store, records []images.Image) (packed
 
 // manifestFor follows an index to the manifest for this machine. Those for
 // others, and what is not a platform's at all, were never fetched.
-func manifestFor(ctx context.Context, store content.Store, target ocispec.Descriptor) (ocispec.Descriptor, error) {
+func manifestFor(ctx context.Context, store content.InfoReaderProvider, target ocispec.Descriptor) (ocispec.Descriptor, error) {
 	if !images.IsIndexType(target.MediaType) {
 		return target, nil
 	}

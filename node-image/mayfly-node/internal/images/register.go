@@ -9,19 +9,23 @@ import (
 )
 
 type registerRequest struct {
+	// Store is what the engine keeps its images in: overlay2 (Docker), overlay (Podman) or containerd (Docker).
+	Store string `json:"store"`
 	// Layers and Images are where this node sees the engine's layer directories and its image database.
 	Layers string `json:"layers"`
 	Images string `json:"database"`
-	// LayerRecords is where it sees what Podman keeps beside its database; empty with Docker.
-	LayerRecords string          `json:"layerRecords"`
-	Wanted       []registerImage `json:"images"`
+	// LayerRecords is where it sees what Podman keeps beside its database.
+	LayerRecords string `json:"layerRecords"`
+	// Namespace is containerd's one that has the engine's images.
+	Namespace string          `json:"namespace"`
+	Wanted    []registerImage `json:"images"`
 }
 
 // registerImage is an image of the engine's store, or one whose layers another
 // node has put where this one sees them, too.
 type registerImage struct {
 	wanted
-	// ID is the engine's own id of the image: its configuration's digest.
+	// ID is the engine's own id of the image: the digest of its configuration, or of its index or manifest (containerd).
 	ID     digest.Digest `json:"id"`
 	Shared *Image        `json:"shared"`
 }
@@ -63,7 +67,7 @@ func (d daemon) link(ctx context.Context, request registerRequest) (registerAnsw
 }
 
 func (d daemon) registerFrom(ctx context.Context, request registerRequest, wanted registerImage) registration {
-	image, err := wanted.find(request)
+	image, err := wanted.find(ctx, request)
 	if err == nil {
 		err = d.leased(ctx, func(ctx context.Context, store Store) error {
 			_, err := store.register(ctx, image, linkLayer)
@@ -76,24 +80,29 @@ func (d daemon) registerFrom(ctx context.Context, request registerRequest, wante
 	return registration{State: "registered"}
 }
 
-func (wanted registerImage) find(request registerRequest) (Image, error) {
+func (wanted registerImage) find(ctx context.Context, request registerRequest) (Image, error) {
 	if wanted.Shared != nil {
 		return *wanted.Shared, nil
 	}
-	image, err := request.read(wanted.ID)
+	image, err := request.read(ctx, wanted.ID)
 	image.Names = wanted.Names
 	image.EngineID = wanted.ID
 	return image, err
 }
 
-func (request registerRequest) read(id digest.Digest) (Image, error) {
+func (request registerRequest) read(ctx context.Context, id digest.Digest) (Image, error) {
 	if err := id.Validate(); err != nil {
 		return Image{}, fmt.Errorf("image id %q: %w", id, err)
 	}
-	if request.LayerRecords != "" {
+	switch request.Store {
+	case "overlay2":
+		return readDockerImage(request.Layers, request.Images, id)
+	case "overlay":
 		return readPodmanImage(request.Layers, request.Images, request.LayerRecords, id)
+	case "containerd":
+		return readContainerdImage(ctx, request.Layers, request.Images, request.Namespace, id)
 	}
-	return readDockerImage(request.Layers, request.Images, id)
+	return Image{}, fmt.Errorf("images can't be found in a store of kind %q", request.Store)
 }
 
 // linkLayer lets a snapshot's directory be one of another store. The overlay file
