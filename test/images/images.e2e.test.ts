@@ -35,7 +35,15 @@ import {
 import { label } from '../../src/reaper/index.ts'
 import { until } from '../../src/wait.ts'
 import { busyboxLayer, dockerArchive, type MadeImage, ociArchive, sha256, tar } from './made-images.ts'
-import { listedImages, type NodeOptions, restartNode, runImage, startNode, storeOf } from './nodes.ts'
+import {
+  identitiesOf,
+  listedImages,
+  type NodeOptions,
+  restartNode,
+  runImage,
+  startNode,
+  storeOf,
+} from './nodes.ts'
 
 const cluster = `mayfly-test-${randomUUID().slice(0, 8)}`
 const mebibyte = 2 ** 20
@@ -125,14 +133,15 @@ describe('an image of the engine', () => {
     const name = await inEngine([busybox, await file('data/greeting')])
     await loadImages(engine, [linked, streamed], [name])
 
-    const { Id } = await inspectImage(engine, name)
     const listings = await Promise.all([linked, streamed].map((each) => listedImages(engine, each)))
-    expect(listings[0]?.[full(name)]).toMatch(/^sha256:/)
+    const [listing = {}] = listings
+    expect(listing[full(name)]).toMatch(/^sha256:/)
     expect(listings[0]).toEqual(listings[1])
-    expect(Object.keys(listings[0] ?? {})).toContain(Id)
+    const { id, ids } = identitiesOf(listing, full(name))
+    expect(ids).toContain((await inspectImage(engine, name)).Id)
     for (const each of [linked, streamed]) {
       const seen = JSON.parse(await execOrThrow(engine, each.containerId, ['crictl', 'inspecti', name]))
-      expect(seen.status).toMatchObject({ id: Id, repoTags: [full(name)] })
+      expect(seen.status).toMatchObject({ id, repoTags: [full(name)] })
     }
   })
 
@@ -509,7 +518,8 @@ describe('a node of another node image', () => {
     const { images } = await loadImages(engine, [foreign], [name])
     expect(images[0]?.nodes).toEqual({ [foreign.name]: 'loaded' })
     expect(await runImage(engine, foreign, full(name), 'cat', '/data/greeting')).toBe('hello')
-    expect(Object.keys(await listedImages(engine, foreign))).toContain((await inspectImage(engine, name)).Id)
+    const { ids } = identitiesOf(await listedImages(engine, foreign), full(name))
+    expect(ids).toContain((await inspectImage(engine, name)).Id)
 
     const again = await loadImages(engine, [foreign], [name, second])
     expect(again.images[0]?.nodes).toEqual({ [foreign.name]: 'present' })
