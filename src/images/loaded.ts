@@ -4,7 +4,7 @@ import { ctr } from './nodes.ts'
 
 /** An image that was brought to a node. */
 export interface NodeImage {
-  /** Digest of its configuration: its id in the engine. */
+  /** Its id in the engine that it came from, which most have for the digest of its configuration; else that digest. */
   id: string
   /** Full names. */
   names: string[]
@@ -12,6 +12,9 @@ export interface NodeImage {
 
 /** Node images pin what they bring, so that no kubelet removes it: https://github.com/containerd/containerd/blob/main/internal/cri/labels/labels.go */
 const pinned = 'io.cri-containerd.pinned=pinned'
+
+/** Where `mayfly-node` writes an image's id in the engine down: node-image/mayfly-node/internal/images/store.go. */
+const engineId = /(?:^|,)io\.mayfly\.image\.engine-id=(sha256:[0-9a-f]+)(?:,|$)/
 
 /**
  * The images that a node has beyond those of its node image.
@@ -36,8 +39,9 @@ export function imagesInTable(table: string): NodeImage[] {
   const byManifest = Map.groupBy(rows, ([, , manifest = '']) => manifest)
   return [...byManifest.values()].flatMap((same) => {
     const references = same.map(([reference = '']) => reference)
-    const id = references.find((reference) => reference.startsWith('sha256:'))
-    const names = references.filter((reference) => reference !== id && !reference.startsWith('sha256:'))
-    return id && names.length > 0 ? [{ id, names }] : []
+    const [own] = references.filter((reference) => reference.startsWith('sha256:'))
+    const names = references.filter((reference) => !reference.startsWith('sha256:'))
+    const id = same.flat().flatMap((cell) => engineId.exec(cell)?.[1] ?? [])[0] ?? own
+    return own && id && names.length > 0 ? [{ id, names }] : []
   })
 }

@@ -503,7 +503,12 @@ describe('privilege', () => {
 
   test('a daemon that can’t be looked at gives the same answer, by trial', async () => {
     const seen = await probePrivilege(engine, tinyImage, { cacheFile: false })
-    expect(await probePrivilege({ ...engine, local: false }, tinyImage, { cacheFile: false })).toEqual(seen)
+    // Docker 29 gives all capabilities less those that it lacks itself, and does not tell which.
+    const missing = seen.capDrop.length > 0 ? seen.missing : []
+    expect(await probePrivilege({ ...engine, local: false }, tinyImage, { cacheFile: false })).toEqual({
+      ...seen,
+      missing,
+    })
   })
 
   test('the answer is remembered, and no probe is left over', async () => {

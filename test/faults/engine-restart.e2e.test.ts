@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { DEFAULT_NODE_IMAGE } from '../../src/config/index.ts'
-import { canRunEngine, type PrivateEngine, startPrivateEngine } from './private-engine.ts'
+import { canRunEngine, type PrivateEngine, startPrivateEngine } from '../engines/private-engine.ts'
 
 const program = join(import.meta.dirname, 'restart-child.ts')
 

@@ -272,7 +272,7 @@ describe('the cluster', () => {
   })
 
   test('dnsSearch is what nodes, and pods through them, search', async () => {
-    expect(await on(0, 'grep search /etc/resolv.conf')).toBe('search corp.example')
+    expect(await on(0, 'grep ^search /etc/resolv.conf')).toBe('search corp.example')
   })
 })
 

@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { closeSync, existsSync, openSync, readFileSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { delimiter, dirname, join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { promisify } from 'node:util'
 import { connectEngine } from '../../src/engine/index.ts'
@@ -19,6 +19,8 @@ export interface PrivateEngine extends AsyncDisposable {
   docker(...argv: string[]): Promise<string>
   /** Starts a Node.js program in the engine's network, where alone its published ports are. */
   program(file: string, ...argv: string[]): Program
+  /** Runs one there whose output is shown, and gives its exit code. */
+  run(file: string, argv: readonly string[]): Promise<number>
   /** Ends the daemon, with its containers for SIGTERM, without for SIGKILL, and starts it again. */
   restart(signal: 'SIGTERM' | 'SIGKILL'): Promise<void>
 }
@@ -42,14 +44,19 @@ export function canRunEngine(): boolean {
  * filter rules for leftovers of its own.
  *
  * @param image What it is to have of the host's engine
+ * @param options `programs` is a folder with another engine than the host's
  */
-export async function startPrivateEngine(image: string): Promise<PrivateEngine> {
+export async function startPrivateEngine(
+  image: string,
+  { programs }: { programs?: string } = {},
+): Promise<PrivateEngine> {
   const host = await connectEngine()
   // Beside the host engine's own folder: temporary folders may be on file systems that carry no overlay.
   const folder = await mkdtemp(join(dirname(host.rootDir), 'mayfly-engine-'))
   const namespace = `mayfly-${randomBytes(4).toString('hex')}`
   const address = `unix://${folder}/docker.sock`
-  const env = { ...process.env, DOCKER_HOST: address }
+  const path = [programs, process.env['PATH']].filter(Boolean).join(delimiter)
+  const env = { ...process.env, DOCKER_HOST: address, PATH: path }
   const inNamespace = [`--net=/run/netns/${namespace}`]
   execFileSync('ip', ['netns', 'add', namespace])
   execFileSync('nsenter', [...inNamespace, 'ip', 'link', 'set', 'lo', 'up'])
@@ -62,7 +69,7 @@ export async function startPrivateEngine(image: string): Promise<PrivateEngine> 
     const paths = Object.entries({ 'data-root': 'data', 'exec-root': 'run', pidfile: 'pid' })
     const options = paths.map(([option, name]) => `--${option}=${join(folder, name)}`)
     daemon = spawn('nsenter', [...inNamespace, 'dockerd', ...options, '--host', address], {
-      stdio: ['ignore', log, log],
+      ...{ stdio: ['ignore', log, log], env },
     })
     closeSync(log)
     await until('the engine to answer', () => docker('version'), { timeoutMs: 30_000 }).catch((thrown) => {
@@ -102,6 +109,13 @@ export async function startPrivateEngine(image: string): Promise<PrivateEngine> 
     docker,
     program: (file, ...argv) =>
       programOf(spawn('nsenter', [...inNamespace, process.execPath, file, ...argv], { env, stdio })),
+    run: async (file, argv) => {
+      const child = spawn('nsenter', [...inNamespace, process.execPath, file, ...argv], {
+        ...{ env, stdio: 'inherit' },
+      })
+      const [code] = await once(child, 'exit')
+      return code ?? 1
+    },
     restart: async (signal) => {
       await end(signal)
       await start()
