@@ -92,9 +92,10 @@ export async function startPrivateEngine(
   const dispose = async () => {
     await end('SIGTERM')
     execFileSync('ip', ['netns', 'delete', namespace])
-    // A daemon that was killed leaves this mount, and the next one takes it for the user's own.
-    const data = join(folder, 'data')
-    if (readFileSync('/proc/self/mountinfo', 'utf8').includes(` ${data} `)) execFileSync('umount', [data])
+    // A daemon that was killed leaves its data folder mounted, and one of today its network's namespace.
+    const mounts = readFileSync('/proc/self/mountinfo', 'utf8').split('\n')
+    const left = mounts.flatMap((line) => line.split(' ')[4] ?? []).filter((path) => path.startsWith(folder))
+    for (const path of left.reverse()) execFileSync('umount', [path])
     await rm(folder, { recursive: true })
   }
   try {
