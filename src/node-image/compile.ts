@@ -81,10 +81,11 @@ export function goEnvironment({ arch }: Pick<CompileContext, 'arch'>, cgo = fals
   return env
 }
 
-/** Where Kubernetes comes from. */
-export type KubernetesSource =
+/** Where Kubernetes comes from; `unchanged` leaves its source as it is. */
+export type KubernetesSource = { unchanged?: boolean } & (
   | { kind: 'modules'; version: string }
   | { kind: 'checkout'; version: string; dir: string }
+)
 
 /**
  * Decides what Kubernetes to build.
@@ -172,9 +173,11 @@ export async function compileKubernetes(
     await mkdir(bin)
     const scratch = join(draft, 'source')
     const module = await kubernetesModule(source, context, scratch)
-    const overlay = await overlayChanges(module.changed, join(dir, 'added'), join(scratch, 'changes'))
+    const changes = source.unchanged
+      ? []
+      : [await overlayChanges(module.changed, join(dir, 'added'), join(scratch, 'changes'))]
     const output = ['-o', join(bin, 'kubernetes'), '.']
-    await goBuild(module.dir, [...module.flags, overlay, ...flags, ...output], context)
+    await goBuild(module.dir, [...module.flags, ...changes, ...flags, ...output], context)
     await rm(scratch, { recursive: true })
     for (const component of kubernetesComponents) await symlink('kubernetes', join(bin, component))
     const pause = join(await kubernetesFolder(source, context), 'build/pause/linux/pause.c')

@@ -61,12 +61,14 @@ export { type Architecture, isArchitecture, kubernetesVersions } from './recipe.
 
 /** What to build. */
 export interface NodeImageOptions {
-  /** Name of the image, default `mayfly/node:VERSION`. */
+  /** Name of the image, default `mayfly/node:VERSION`, and `mayfly/node:VERSION-unchanged` for an unchanged one. */
   image?: string | undefined
   /** Kubernetes version, default v1.37.2. */
   kubernetes?: string | undefined
   /** A Kubernetes source checkout to build instead of published modules. */
   source?: string | undefined
+  /** Kubernetes' source as it is, without mayfly's changes that shorten waits; clusters boot slower. Default false. */
+  unchanged?: boolean | undefined
   /** Default: this machine's. An image for another architecture has no base snapshot. */
   arch?: Architecture | undefined
   progress?: Progress | undefined
@@ -90,7 +92,8 @@ export async function buildNodeImage(options: NodeImageOptions = {}): Promise<No
   const { kubernetes, context } = await prepare(options)
   const engine = await connectEngine()
   const layers = await buildLayers(kubernetes, context, progress)
-  const reference = options.image ?? `mayfly/node:${kubernetes.version}`
+  const variant = kubernetes.unchanged ? '-unchanged' : ''
+  const reference = options.image ?? `mayfly/node:${kubernetes.version}${variant}`
   const bare = describeImage(reference, kubernetes, context, layers)
   // Baking runs a node, which only this machine's own architecture can.
   const bakeable = context.arch === hostArchitecture()
@@ -161,7 +164,8 @@ export async function billOfMaterials(options: NodeImageOptions = {}): Promise<M
 
 async function prepare(options: NodeImageOptions) {
   const { arch = hostArchitecture() } = options
-  const kubernetes = await resolveKubernetes(options.kubernetes, options.source)
+  const found = await resolveKubernetes(options.kubernetes, options.source)
+  const kubernetes = options.unchanged ? { ...found, unchanged: true } : found
   await mkdir(cacheRoot(), { recursive: true })
   const { goVersion } = await checkToolchain(arch, cacheRoot())
   const epoch = Number(process.env['SOURCE_DATE_EPOCH'] ?? sourceDateEpoch)

@@ -14,6 +14,7 @@ export function buildCommand(): Command {
 interface NodeImageFlags {
   kubernetes?: string
   source?: string
+  unchanged?: true
   image?: string
   arch?: 'amd64' | 'arm64'
   billOfMaterials?: true
@@ -28,6 +29,10 @@ function nodeImageCommand(): Command {
       `Kubernetes version: ${kubernetesVersions.join(', ')} (default: ${kubernetesVersions[0]})`,
     )
     .option('--source <dir>', 'build Kubernetes from a source checkout instead of published modules')
+    .option(
+      '--unchanged',
+      'Kubernetes as it is, without mayfly’s changes that shorten waits; clusters boot slower',
+    )
     .option('--image <name>', 'name of the image (default: mayfly/node:<version>)')
     .addOption(
       new Option('--arch <name>', 'processor architecture (default: this machine’s)').choices([
