@@ -2,13 +2,15 @@
  * Measures mayfly beside kind, on the same host, with the same node image, in turns (A B A B …):
  *
  *     npm run bench -- [--only boot-1,load] [--runs 5] [--json results.json] [--continue] [--write]
- *                      [--no-peer] [--sizes 1,2,4] [--clusters 4]
+ *                      [--no-peer] [--peer-image IMAGE] [--sizes 1,2,4] [--clusters 4]
  *
  * - `--only` picks benchmarks by the names of their rows, or by how these begin. What needs the same clusters is measured
  *   together.
  * - `--json` writes the results; with `--continue` the rounds that are in that file already count as well.
  * - `--write` puts the rows into docs/benchmarks.md and leaves the others there alone.
  * - `--no-peer` measures our side only.
+ * - `--peer-image` is kind's node image instead of the one of both sides, such as one of Kubernetes as it was released
+ *   (`mayfly build node-image --unchanged`). The page has figures of the same programs only, so that `--write` is refused.
  * - `--sizes` are the counts of nodes for `scale-nodes` and `load-nodes`; `--clusters` is how many `scale-out` makes.
  *
  * The node image is the default one, or MAYFLY_NODE_IMAGE. Figures of two different runs say little beside each other:
@@ -36,6 +38,7 @@ const { values } = parseArgs({
     continue: { type: 'boolean', default: false },
     write: { type: 'boolean', default: false },
     peer: { type: 'boolean', default: true },
+    'peer-image': { type: 'string' },
     sizes: { type: 'string', default: '1,2,4' },
     clusters: { type: 'string', default: '4' },
   },
@@ -50,9 +53,14 @@ if (unknown.length > 0) {
   process.exit(2)
 }
 
+if (values.write && values['peer-image']) {
+  console.error('--write is for figures of one node image: leave out --peer-image')
+  process.exit(2)
+}
+
 const image = process.env['MAYFLY_NODE_IMAGE'] || `mayfly/node:${kubernetesVersions[0]}`
 const engine = await connectEngine()
-await using kind = await prepareKind(engine, image)
+await using kind = await prepareKind(engine, values['peer-image'] ?? image)
 await using images = imageShelf(engine)
 const setting: Setting = { engine, image, mayfly: mayflyTool(image), kind, images, ...scale }
 
