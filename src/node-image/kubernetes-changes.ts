@@ -16,6 +16,7 @@ const staging = 'staging/src/'
 const clientLibrary = `${staging}k8s.io/client-go`
 const serverLibrary = `${staging}k8s.io/apiserver`
 const aggregatorLibrary = `${staging}k8s.io/kube-aggregator`
+const typeConverters = `${serverLibrary}/pkg/admission/plugin/policy/mutating/patch/typeconverter.go`
 const openAPIAggregator = `${aggregatorLibrary}/pkg/controllers/openapiv3/aggregator/aggregator.go`
 
 /**
@@ -97,6 +98,22 @@ export const sourceChanges: readonly SourceChange[] = [
     file: `${serverLibrary}/pkg/server/routes/openapi.go`,
     from: '\t\topenAPIVersionedService.UpdateGroupVersion(gv, spec)\n\t}\n',
     to: '\t\topenAPIVersionedService.UpdateGroupVersion(gv, spec)\n\t}\n\t})\n',
+  },
+  // Who asks by itself, every five seconds: see mayfly_first.go.
+  {
+    file: typeConverters,
+    from: 'type typeConverterManager struct {',
+    to: 'type typeConverterManager struct {\n\tasked',
+  },
+  {
+    file: typeConverters,
+    from: '\t// Loop every 5s refershing the OpenAPI schema list',
+    to: '\tif !t.isWanted(ctx) {\n\t\treturn\n\t}\n\t// Loop every 5s refershing the OpenAPI schema list',
+  },
+  {
+    file: typeConverters,
+    from: '\tgv := gvk.GroupVersion()\n',
+    to: '\tt.describe()\n\tgv := gvk.GroupVersion()\n',
   },
   { file: openAPIAggregator, from: '\t\ts.UpdateAPIServiceSpec(apiServiceName)\n\t\ti++', to: '\t\ti++' },
   { file: openAPIAggregator, from: 'type specProxier struct {', to: 'type specProxier struct {\n\tasked' },
@@ -203,6 +220,7 @@ const addedFiles = [
   'pkg/kubelet/mayfly_mirror.go',
   'pkg/kubelet/prober/mayfly_soon.go',
   `${serverLibrary}/pkg/server/routes/mayfly_openapi.go`,
+  `${serverLibrary}/pkg/admission/plugin/policy/mutating/patch/mayfly_first.go`,
   `${aggregatorLibrary}/pkg/controllers/openapiv3/aggregator/mayfly_asked.go`,
   `${serverLibrary}/pkg/storage/storagebackend/factory/mayfly_shared.go`,
   `${clientLibrary}/util/cert/mayfly_selfsigned.go`,

@@ -16,6 +16,7 @@ import {
 } from '../../src/kube/index.ts'
 import { controlPlaneFiles, createAuthorities } from '../../src/pki/index.ts'
 import { curl } from '../../src/session/curl.ts'
+import { until } from '../../src/wait.ts'
 import { heldCustomResource, namespace, stubbornDeployment } from '../snapshot/suite.ts'
 
 const limits = { timeoutMs: 30_000 }
@@ -51,6 +52,48 @@ test('it has the default namespaces with their ServiceAccounts, no node, and no 
   expect(cluster.controlPlaneOnly).toBe(true)
   const { stdout } = (await cluster.nodes[0]?.exec(['grep', 'CapEff', '/proc/1/status'])) ?? {}
   expect(stdout?.split(/\s+/)[1]).toMatch(/^0+$/)
+})
+
+test('a policy that mutates applies to the first object already, though nobody has asked for its type before', async () => {
+  const { kube } = cluster
+  const apiVersion = 'admissionregistration.k8s.io/v1'
+  const configMaps = { apiGroups: [''], apiVersions: ['v1'], resources: ['configmaps'] }
+  const expression = 'Object{metadata: Object.metadata{labels: {"mutated": "yes"}}}'
+  const policy = {
+    apiVersion,
+    kind: 'MutatingAdmissionPolicy',
+    metadata: { name: 'mutate' },
+    spec: {
+      failurePolicy: 'Fail',
+      reinvocationPolicy: 'Never',
+      matchConstraints: { resourceRules: [{ ...configMaps, operations: ['CREATE'] }] },
+      mutations: [{ patchType: 'ApplyConfiguration', applyConfiguration: { expression } }],
+    },
+  }
+  const binding = {
+    apiVersion,
+    kind: 'MutatingAdmissionPolicyBinding',
+    metadata: { name: 'mutate' },
+    spec: { policyName: 'mutate' },
+  }
+  await applyAll(kube, [policy, binding], limits)
+  let count = 0
+  // The API server takes a moment to know the policy; an object that it applies to must not fail.
+  const labels = await until(
+    'an object to be mutated',
+    async () => {
+      count += 1
+      const made = {
+        ...configMap(`mutated-${count}`),
+        metadata: { name: `mutated-${count}`, namespace: 'default' },
+      }
+      const [{ metadata } = made] = await applyAll(kube, [made], limits)
+      return 'labels' in metadata ? metadata.labels : undefined
+    },
+    limits,
+  )
+  expect(labels).toMatchObject({ mutated: 'yes' })
+  await Promise.all([policy, binding].map((one) => remove(kube, one)))
 })
 
 test("its types are described in OpenAPI's versions 2 and 3", async () => {
