@@ -53,27 +53,21 @@ func main() {
 		os.Exit(64)
 	}
 	awaitDependency(component, os.Args[1:])
-	collectSeldomAtFirst(os.Getenv("MAYFLY_TRIM_AFTER"))
+	giveBackStart(os.Getenv("MAYFLY_TRIM_AFTER"))
 	run()
 }
 
-// While a component starts, a boot waits for it, and its heap grows fast from
-// nothing: an API server's is marked seven times over until it serves.
-const (
-	startPercent = 400
-	restPercent  = 50
-)
+// restPercent is how much garbage a component that has started may have, of what it keeps.
+const restPercent = 50
 
-// collectSeldomAtFirst spares a component's start most of its garbage collection.
-// Afterwards it returns to the system what that start has left, which for an API
-// server is more than it keeps, and collects more often from then on. Go by
-// itself gives it back over minutes.
-func collectSeldomAtFirst(until string) {
-	delay, err := time.ParseDuration(until)
+// giveBackStart returns to the system what a component's start has left, which
+// for an API server is more than it keeps, and has it collect garbage more often
+// from then on. Go by itself gives it back over minutes.
+func giveBackStart(after string) {
+	delay, err := time.ParseDuration(after)
 	if err != nil {
 		return
 	}
-	debug.SetGCPercent(startPercent)
 	time.AfterFunc(delay, func() {
 		debug.SetGCPercent(restPercent)
 		debug.FreeOSMemory()
