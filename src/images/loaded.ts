@@ -39,7 +39,7 @@ export function imagesInTable(table: string): NodeImage[] {
   const byManifest = Map.groupBy(rows, ([, , manifest = '']) => manifest)
   return [...byManifest.values()].flatMap((same) => {
     const references = same.map(([reference = '']) => reference)
-    const [own] = references.filter((reference) => reference.startsWith('sha256:'))
+    const own = references.find((reference) => reference.startsWith('sha256:'))
     const names = references.filter((reference) => !reference.startsWith('sha256:'))
     const id = same.flat().flatMap((cell) => engineId.exec(cell)?.[1] ?? [])[0] ?? own
     return own && id && names.length > 0 ? [{ id, names }] : []

@@ -91,17 +91,14 @@ export async function listedImages(
   return Object.fromEntries(rows.slice(1).flatMap(([name, , digest]) => (name ? [[name, digest ?? '']] : [])))
 }
 
-/**
- * The digests by which an engine may know a listed image: the runtime's own id, which is its configuration's and listed
- * as a name, for most; its manifest's with Docker's containerd store.
- */
-export function identitiesOf(
+/** The digests of a listed image: the runtime's own id, which is its configuration's and listed as a name, and its manifest's. */
+export function digestsOf(
   listing: Record<string, string>,
   name: string,
-): { id: string | undefined; ids: (string | undefined)[] } {
+): Record<'id' | 'manifest', string | undefined> {
   const manifest = listing[name]
   const id = Object.keys(listing).find((key) => key.startsWith('sha256:') && listing[key] === manifest)
-  return { id, ids: [id, manifest] }
+  return { id, manifest }
 }
 
 /** All that a node's store holds, for "as it was": images, snapshots, blobs, and what lies about in files. */
