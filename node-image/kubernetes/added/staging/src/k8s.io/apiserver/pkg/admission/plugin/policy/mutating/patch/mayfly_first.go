@@ -26,8 +26,8 @@ const (
 
 // asked tells when the first description is wanted. The zero value is ready for use.
 type asked struct {
-	made, told, seen sync.Once
-	channel          chan struct{}
+	made, told sync.Once
+	channel    chan struct{}
 }
 
 func (a *asked) first() chan struct{} {
@@ -47,8 +47,8 @@ func (a *asked) isWanted(ctx context.Context) bool {
 
 // describe has the digests asked for from now on, and waits for the first answer.
 func (t *typeConverterManager) describe() {
-	t.told.Do(func() { close(t.first()) })
-	t.seen.Do(func() {
+	t.told.Do(func() {
+		close(t.first())
 		_ = wait.PollUntilContextTimeout(context.Background(), lookEvery, lookFor, true, func(context.Context) (bool, error) {
 			t.lock.RLock()
 			defer t.lock.RUnlock()
