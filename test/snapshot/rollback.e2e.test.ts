@@ -65,6 +65,14 @@ async function more(before: Record<string, number>): Promise<string[]> {
   return Object.keys(now).filter((name) => (now[name] ?? 0) > (before[name] ?? 0))
 }
 
+/** The memory cgroups that the kernel has, those included that were removed and whose pages of files it keeps. */
+async function memoryCgroups(): Promise<number> {
+  const script = `awk '/^nr_/ { all += $2 } END { print all }' /sys/fs/cgroup/cgroup.stat 2> /dev/null ||
+    awk '$1 == "memory" { print $3 }' /proc/cgroups`
+  const found = await Promise.all(cluster.nodes.map((node) => node.exec(['sh', '-c', script])))
+  return Math.max(...found.map(({ stdout }) => Number(stdout)))
+}
+
 /** Size of etcd's file. */
 async function etcdMegabytes(): Promise<number> {
   const { stdout } =
@@ -120,7 +128,7 @@ describe('a snapshot', () => {
 
 describe('after a roll-back nothing is left of a suite that', () => {
   test('does what suites do, again and again', async () => {
-    const before = await inventory()
+    const [before, cgroups] = await Promise.all([inventory(), memoryCgroups()])
     for (const round of [1, 2, 3]) {
       await ordinarySuite(cluster.kube)
       expect(await stubbornProcesses()).not.toBe('')
@@ -131,6 +139,8 @@ describe('after a roll-back nothing is left of a suite that', () => {
     }
     // Kubelets take folders and cgroups of pods down a moment after their processes.
     await expect.poll(() => more(before), { timeout: 30_000, interval: 500 }).toEqual([])
+    // Each pod has three, of which the kernel would keep two or three for good; some 60 here.
+    await expect.poll(memoryCgroups, { timeout: 10_000 }).toBeLessThan(cgroups + 20)
     await expectToWork()
   })
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net/http"
 	"os"
 	"os/exec"
@@ -71,6 +72,7 @@ func RunNode(ctx context.Context, _ []string) error {
 	if err != nil {
 		return err
 	}
+	giveBackCrumbs(maps.Values(end.pods))
 	answer.TookMs = time.Since(start).Milliseconds()
 	return json.NewEncoder(os.Stdout).Encode(answer)
 }

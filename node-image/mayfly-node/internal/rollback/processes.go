@@ -36,12 +36,13 @@ type process struct {
 	id      int
 	pod     string
 	sandbox bool
+	cgroups string
 }
 
 // ending is how the condemned pods of a node came to their end.
 type ending struct {
-	// pods are their UIDs.
-	pods map[string]bool
+	// pods has the memory cgroup of each by its UID.
+	pods map[string]memoryFiles
 	// gone is when no process but those of sandboxes was left.
 	gone time.Time
 	// left is what has not ended in time.
@@ -52,7 +53,7 @@ type ending struct {
 // taken their sandboxes down.
 func endPods(ctx context.Context, request nodeRequest) (ending, error) {
 	start := time.Now()
-	end := ending{pods: map[string]bool{}, gone: start}
+	end := ending{pods: map[string]memoryFiles{}, gone: start}
 	for {
 		processes, err := condemned(request)
 		end.left = processes
@@ -60,7 +61,9 @@ func endPods(ctx context.Context, request nodeRequest) (ending, error) {
 			return end, err
 		}
 		for _, p := range processes {
-			end.pods[p.pod] = true
+			if _, known := end.pods[p.pod]; !known {
+				end.pods[p.pod] = memoryOfPod(p.cgroups)
+			}
 			if p.sandbox && time.Since(start) < patience {
 				continue
 			}
@@ -109,7 +112,7 @@ func condemned(request nodeRequest) ([]process, error) {
 			continue // it has ended, and its parent has not asked yet
 		}
 		if slices.Contains(request.Gone, pod) || started.Before(before) {
-			found = append(found, process{id, pod, command == sandboxCommand})
+			found = append(found, process{id, pod, command == sandboxCommand, string(cgroups)})
 		}
 	}
 	return found, nil

@@ -2,6 +2,8 @@ package rollback
 
 import (
 	"os"
+	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -19,6 +21,42 @@ func TestPodOfACgroup(t *testing.T) {
 	} {
 		if got := podOfCgroups(cgroups); got != want {
 			t.Errorf("%q is of pod %q, not %q", cgroups, got, want)
+		}
+	}
+}
+
+func TestMemoryOfAPod(t *testing.T) {
+	for cgroups, want := range map[string]memoryFiles{
+		"0::/kubelet/kubepods/besteffort/pod" + uid + "/0123": {
+			"/sys/fs/cgroup/kubelet/kubepods/besteffort/pod" + uid + "/memory.current",
+			"/sys/fs/cgroup/kubelet/kubepods/besteffort/pod" + uid + "/memory.reclaim",
+		},
+		// Hybrid hierarchies list the unified one last, without controllers.
+		"9:memory:/kubelet/kubepods/pod" + uid + "/0123\n1:name=systemd:/kubelet/kubepods/pod" + uid + "/0123\n0::/\n": {
+			"/sys/fs/cgroup/memory/kubelet/kubepods/pod" + uid + "/memory.usage_in_bytes",
+			"/sys/fs/cgroup/memory/kubelet/kubepods/pod" + uid + "/memory.force_empty",
+		},
+		"9:memory:/init.scope\n0::/init.scope\n": {},
+	} {
+		if got := memoryOfPod(cgroups); got != want {
+			t.Errorf("%q has %q, not %q", cgroups, got, want)
+		}
+	}
+}
+
+func TestOnlyCrumbsAreGivenBack(t *testing.T) {
+	for usage, want := range map[string]string{"65536\n": everything, "31457280\n": "", "?": ""} {
+		dir := t.TempDir()
+		pod := memoryFiles{filepath.Join(dir, "usage"), filepath.Join(dir, "reclaim")}
+		for file, content := range map[string]string{pod.usage: usage, pod.reclaim: ""} {
+			if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		giveBackCrumbs(slices.Values([]memoryFiles{pod, {"/nowhere", "/nowhere"}}))
+		got, err := os.ReadFile(pod.reclaim)
+		if err != nil || string(got) != want {
+			t.Errorf("with %q charged %q was asked for, not %q (%v)", usage, got, want, err)
 		}
 	}
 }
