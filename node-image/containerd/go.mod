@@ -2,8 +2,6 @@ module mayfly.io/node-image/containerd
 
 go 1.26.6
 
-tool github.com/containerd/containerd/v2/cmd/containerd
-
 tool github.com/containerd/containerd/v2/cmd/ctr
 
 require (
@@ -141,8 +139,11 @@ require (
 	k8s.io/klog/v2 v2.140.0 // indirect
 	k8s.io/streaming v0.37.0 // indirect
 	k8s.io/utils v0.0.0-20260626114624-be93311217bd // indirect
+	mayfly.io/node-image/rest v0.0.0
 	sigs.k8s.io/json v0.0.0-20250730193827-2d320260d730 // indirect
 	sigs.k8s.io/yaml v1.6.0 // indirect
 	tags.cncf.io/container-device-interface v1.1.1 // indirect
 	tags.cncf.io/container-device-interface/specs-go v1.1.1 // indirect
 )
+
+replace mayfly.io/node-image/rest => ../rest

@@ -11,10 +11,8 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 	_ "k8s.io/client-go/plugin/pkg/client/auth" // kubectl's credential plugins
@@ -32,6 +30,7 @@ import (
 	kubeadm "k8s.io/kubernetes/cmd/kubeadm/app"
 	kubeadmutil "k8s.io/kubernetes/cmd/kubeadm/app/util/errors"
 	kubelet "k8s.io/kubernetes/cmd/kubelet/app"
+	"mayfly.io/node-image/rest"
 )
 
 var components = map[string]func(){
@@ -53,27 +52,8 @@ func main() {
 		os.Exit(64)
 	}
 	awaitDependency(component, os.Args[1:])
-	giveBackStart(os.Getenv("MAYFLY_TRIM_AFTER"))
+	rest.GiveBackMemory()
 	run()
-}
-
-// restPercent is how much garbage a component that has started may have, of what it keeps.
-const restPercent = 50
-
-// giveBackStart returns to the system what a component's start has left, which
-// for an API server is more than it keeps, and has it collect garbage more often
-// from then on. Go by itself gives it back over minutes.
-func giveBackStart(after string) {
-	delay, err := time.ParseDuration(after)
-	if err != nil {
-		return
-	}
-	time.AfterFunc(delay, func() {
-		debug.SetGCPercent(restPercent)
-		debug.FreeOSMemory()
-	})
-	// On a machine that was busy the start was not over by then.
-	time.AfterFunc(4*delay, debug.FreeOSMemory)
 }
 
 func server(newCommand func() *cobra.Command) func() {

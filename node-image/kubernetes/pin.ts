@@ -15,6 +15,7 @@ if (!/^v1\.\d+\.\d+$/.test(version)) {
   console.error('usage: node pin.ts v1.MINOR.PATCH [go.mod]')
   process.exit(2)
 }
+const shared = 'mayfly.io/node-image/rest'
 const staging = version.replace('v1.', 'v0.')
 const cwd = import.meta.dirname
 const go = (...args: string[]) =>
@@ -30,8 +31,9 @@ writeFileSync(
   [
     'module mayfly.io/node-image/kubernetes',
     ...(upstream.match(/^(go|godebug) .+$/gm) ?? []),
-    `require (\n${[`k8s.io/kubernetes ${version}`, ...required].map((line) => `\t${line}`).join('\n')}\n)`,
+    `require (\n${[`k8s.io/kubernetes ${version}`, `${shared} v0.0.0`, ...required].map((line) => `\t${line}`).join('\n')}\n)`,
     `replace (\n${staged.map((module) => `\t${module} => ${module} ${staging}`).join('\n')}\n)`,
+    `replace ${shared} => ../rest`,
     '',
   ].join('\n\n'),
 )

@@ -24,7 +24,7 @@ import {
   shippedSnapshotDir,
 } from './snapshot-manifest.ts'
 import type { StoredSnapshot } from './snapshot-store.ts'
-import { placeholders, trimVariable } from './static-pods.ts'
+import { placeholders } from './static-pods.ts'
 
 /** A base snapshot to restore: the one in the node image, or one of this host's. */
 export type BaseSnapshot =
@@ -189,7 +189,7 @@ function kubeletFlags(plan: ClusterPlan, node: PlannedNode): ContainerFile {
   const flags = all.map(({ name, value }) => `--${name}=${value}`)
   return {
     path: '/var/lib/kubelet/kubeadm-flags.env',
-    content: `KUBELET_KUBEADM_ARGS="${flags.join(' ')}"\n${trimVariable.name}=${trimVariable.value}\n`,
+    content: `KUBELET_KUBEADM_ARGS="${flags.join(' ')}"\n`,
   }
 }
 

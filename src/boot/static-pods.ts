@@ -78,7 +78,7 @@ export function staticPodTemplate(manifest: string, from: Origin, uid?: string):
     if (container.readinessProbe) Object.assign(container.readinessProbe, { periodSeconds: 1 })
     container.command = container.command.map((argument) => templateArgument(argument, from.cluster))
     if (pod.metadata.name === 'etcd') container.command.push(...etcdArguments)
-    else container.env = [...(container.env ?? []), { name: trimVariable.name, value: trimVariable.value }]
+    container.env = [...(container.env ?? []), { name: trimVariable.name, value: trimVariable.value }]
   }
   return {
     manifest: onAnyNode(stringify(pod), from),
@@ -102,9 +102,7 @@ export function recordedPodTemplates(
     const containers = pod.containers.map((container) => ({
       ...container,
       command: commands?.get(container.metadata.name) ?? container.command,
-      ...(pod.name !== 'etcd' && {
-        envs: [...(container.envs ?? []), { key: trimVariable.name, value: trimVariable.value }],
-      }),
+      envs: [...(container.envs ?? []), { key: trimVariable.name, value: trimVariable.value }],
     }))
     return { ...pod, containers }
   })
@@ -112,8 +110,8 @@ export function recordedPodTemplates(
 }
 
 /**
- * After this time a component gives back the memory that its start has left. A boot has ended by then; the twin is in
- * node-image/kubernetes/main.go.
+ * After this time a component gives back the memory that its start has left, and later what its work has. A boot has
+ * ended by then; the twin is in node-image/rest.
  */
 export const trimVariable = { name: 'MAYFLY_TRIM_AFTER', value: '7s' } as const
 

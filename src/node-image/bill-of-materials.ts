@@ -142,7 +142,7 @@ const licenceFile = /^(licen[cs]e|copying|unlicense)/i
 
 async function moduleLicence(module: GoModule | undefined): Promise<string> {
   if (!module) return 'unknown'
-  if (module.main) return 'Apache-2.0'
+  if (module.main || module.path.startsWith('mayfly.io/')) return 'Apache-2.0'
   const names = (await readdir(module.dir)).filter((name) => licenceFile.test(name))
   const texts = await Promise.all(
     names.map((name) => readFile(join(module.dir, name), 'utf8').catch(() => '')),

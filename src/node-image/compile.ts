@@ -36,6 +36,17 @@ export async function pinnedVersion(goMod: string, module: string): Promise<stri
   return undefined
 }
 
+/** The module of ours, beside the others, that programs of several modules are compiled with. */
+const sharedModule = { name: 'mayfly.io/node-image/rest', folder: 'rest' } as const
+
+function isGoSource(name: string): boolean {
+  return /\.(go|mod|sum)$/.test(name) && !name.endsWith('_test.go')
+}
+
+async function sharedSources({ sources }: CompileContext): Promise<string[]> {
+  return hashFolder(join(sources, sharedModule.folder), isGoSource)
+}
+
 /** Compiles the programs of one Go module; the folder has them in `bin/`. */
 export async function compile(
   component: GoComponent,
@@ -54,7 +65,8 @@ export async function compile(
     flags,
     context.arch,
     context.goVersion,
-    await hashFolder(dir, (name) => /\.(go|mod|sum)$/.test(name) && !name.endsWith('_test.go')),
+    await hashFolder(dir, isGoSource),
+    ...((await pinnedVersion(join(dir, 'go.mod'), sharedModule.name)) ? await sharedSources(context) : []),
   ]
   const produce = async (draft: string) => {
     await mkdir(join(draft, 'bin'))
@@ -166,7 +178,8 @@ export async function compileKubernetes(
   const pinned = source.kind === 'modules' ? modulesOf(source.version) : 'go.mod'
   const sums = pinned.replace(/mod$/, 'sum')
   const ours = await hashFolder(dir, (name) => name.endsWith('.go') || name === pinned || name === sums)
-  const inputs = [source, flags, context.arch, context.goVersion, ours, sourceChanges]
+  const shared = await sharedSources(context)
+  const inputs = [source, flags, context.arch, context.goVersion, ours, shared, sourceChanges]
   const checkoutState = source.kind === 'checkout' ? await treeState(source.dir) : 0
   const produce = async (draft: string) => {
     const bin = join(draft, 'bin')
@@ -225,6 +238,7 @@ async function kubernetesModule(
       }),
     ),
   ) as ChangedModules
+  await symlink(join(context.sources, sharedModule.folder), join(scratch, sharedModule.folder))
   for (const name of await readdir(dir)) {
     if (name.endsWith('.go')) await copyFile(join(dir, name), join(scratch, name))
   }
@@ -235,13 +249,17 @@ async function kubernetesModule(
   return { dir: scratch, flags: [], changed }
 }
 
-/** Module requirements by which Go takes the changed modules from links beside them. */
+/** Module requirements by which Go takes the changed modules, and the shared one, from links beside them. */
 function withLinks(requirements: string): string {
-  const isOfChanged = (line: string) =>
-    changedModules.some((module) => line.trim().startsWith(`${module} =>`))
+  const folders = new Map<string, string>(changedModules.map((module) => [module, module]))
+  folders.set(sharedModule.name, sharedModule.folder)
+  const isLinked = (line: string) => {
+    const [, module = ''] = /^(?:replace)?\s*(\S+) =>/.exec(line) ?? []
+    return folders.has(module)
+  }
   // The paths are in the program's build information: relative ones are the same on every host.
-  const links = changedModules.map((module) => `replace ${module} => ./${module}`)
-  const kept = requirements.split('\n').filter((line) => !isOfChanged(line))
+  const links = [...folders].map(([module, folder]) => `replace ${module} => ./${folder}`)
+  const kept = requirements.split('\n').filter((line) => !isLinked(line))
   return [...kept, ...links, ''].join('\n')
 }
 
@@ -286,6 +304,7 @@ export async function moduleFile(source: KubernetesSource, dir: string, scratch:
       ...(upstream.match(/^(go|godebug) .+$/gm) ?? []),
       'require k8s.io/kubernetes v0.0.0',
       `replace k8s.io/kubernetes => ${source.dir}`,
+      `replace ${sharedModule.name} => ../${sharedModule.folder}`,
       ...staged.map(([, module, path]) => `replace ${module} => ${resolve(source.dir, path ?? '')}`),
       '',
     ].join('\n\n'),

@@ -101,7 +101,7 @@ export const goComponents: readonly GoComponent[] = [
     module: 'containerd',
     source: containerd,
     programs: {
-      containerd: `${containerd}/cmd/containerd`,
+      containerd: './daemon',
       'containerd-shim-runc-v2': './shim',
       ctr: `${containerd}/cmd/ctr`,
     },
@@ -129,7 +129,7 @@ export const goComponents: readonly GoComponent[] = [
   {
     module: 'etcd',
     source: 'go.etcd.io/etcd/server/v3',
-    programs: { etcd: 'go.etcd.io/etcd/server/v3' },
+    programs: { etcd: '.' },
   },
   {
     module: 'coredns',

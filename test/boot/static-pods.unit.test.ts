@@ -61,6 +61,7 @@ describe('static pods as templates', () => {
         '--election-timeout=@ETCD_ELECTION_MS@',
       ],
       readinessProbe: { periodSeconds: 1, initialDelaySeconds: 0 },
+      env: [{ name: 'MAYFLY_TRIM_AFTER', value: '7s' }],
     })
   })
 })

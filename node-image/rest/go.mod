@@ -1,0 +1,3 @@
+module mayfly.io/node-image/rest
+
+go 1.26.0

@@ -1,0 +1,75 @@
+// Package rest has a program take less memory while it has little to do, as the
+// programs of a node have for most of the time that a cluster lives.
+package rest
+
+import (
+	"os"
+	"runtime/debug"
+	"runtime/metrics"
+	"syscall"
+	"time"
+)
+
+const (
+	// garbagePercent is how much garbage a program that has started may have, of
+	// what it keeps.
+	garbagePercent = 50
+	// A program is at rest that uses less than this part of a processor.
+	restShare = 10
+	// Less than this part of what it has is not worth a collection.
+	gainShare = 8
+)
+
+// variable has the time in which a program starts, and after which it is looked at
+// again and again, in Go's notation. Without it nothing happens: whoever else
+// runs these programs has them as they were released.
+const variable = "MAYFLY_TRIM_AFTER"
+
+// GiveBackMemory returns to the system, in the background, what the program does
+// not need any more: first when it has started, then whenever it has come to rest
+// and has more than it had after the last time. Go by itself returns memory over
+// minutes, and not all of it.
+func GiveBackMemory() {
+	while, err := time.ParseDuration(os.Getenv(variable))
+	if err != nil || while <= 0 {
+		return
+	}
+	go giveBack(while)
+}
+
+func giveBack(while time.Duration) {
+	time.Sleep(while)
+	debug.SetGCPercent(garbagePercent)
+	for {
+		debug.FreeOSMemory()
+		waitForMore(resident(), while)
+	}
+}
+
+// waitForMore waits until the program is at rest and has more memory than it kept.
+func waitForMore(kept uint64, while time.Duration) {
+	for {
+		before := processorTime()
+		time.Sleep(while)
+		atRest := processorTime()-before < while/restShare
+		if atRest && resident() > kept+kept/gainShare {
+			return
+		}
+	}
+}
+
+// resident is how much memory Go has from the system, in bytes.
+func resident() uint64 {
+	samples := []metrics.Sample{{Name: "/memory/classes/total:bytes"}, {Name: "/memory/classes/heap/released:bytes"}}
+	metrics.Read(samples)
+	return samples[0].Value.Uint64() - samples[1].Value.Uint64()
+}
+
+// processorTime is what the program has used up to now.
+func processorTime() time.Duration {
+	var usage syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage); err != nil {
+		return 0
+	}
+	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
+}
