@@ -1,8 +1,15 @@
-import type { ContainerMount, ContainerSpec, Engine, Privilege } from '../engine/index.ts'
+import {
+  type ContainerMount,
+  type ContainerSpec,
+  type Engine,
+  kernelModules,
+  type Privilege,
+} from '../engine/index.ts'
 import { sharedLayersMounts } from '../images/index.ts'
 import { type Labels, label } from '../reaper/index.ts'
 import { apiServerPort, controlPlaneHost } from './endpoints.ts'
 import { type ClusterPlan, controlPlaneAddress, type PlannedNode } from './plan.ts'
+import { trimVariable } from './static-pods.ts'
 
 /** What every node container of a cluster has in common. */
 export interface NodeSurroundings {
@@ -57,7 +64,7 @@ export function nodeContainer(
     tmpfs: { '/tmp': 'exec', '/run': 'exec' },
     volumes: [...stateFolders],
     mounts: [
-      { type: 'bind', source: '/lib/modules', target: '/lib/modules', readOnly: true },
+      kernelModules,
       ...engineStore,
       ...sharedLayersMounts(layersVolume),
       ...spec.extraMounts.map(({ hostPath, containerPath, readOnly, selinuxRelabel, propagation }) => ({
@@ -90,7 +97,11 @@ export function nodeContainer(
     ],
     ...(spec.cpus !== undefined && { cpus: spec.cpus }),
     ...(spec.memoryBytes !== undefined && { memoryBytes: spec.memoryBytes }),
-    ...(proxy && { env: proxyEnvironment(plan, proxy) }),
+    // Which the units of containerd and the kubelet pass on.
+    env: {
+      [trimVariable.name]: trimVariable.value,
+      ...(proxy && proxyEnvironment(plan, proxy)),
+    },
     // A node that dies is for the test to see; only a restarted engine starts it again.
     restart: { onFailure: 1 },
   }

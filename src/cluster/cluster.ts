@@ -433,9 +433,16 @@ export class Cluster implements AsyncDisposable {
     return folder
   }
 
-  /** Deletes the cluster and everything of it. A second call waits for the first. */
+  /**
+   * Deletes the cluster and everything of it. A second call waits for the first, or tries again when that failed.
+   *
+   * @throws MayflyError `ENGINE_LOST`, `ENGINE_REFUSED`
+   */
   delete(): Promise<void> {
-    this.#deleted ??= this.#delete()
+    this.#deleted ??= this.#delete().catch((thrown: unknown) => {
+      this.#deleted = undefined
+      throw thrown
+    })
     return this.#deleted
   }
 

@@ -1,6 +1,14 @@
 /** The engine room: find the container engine, and talk to it. */
 export { engineStatus } from './asking.ts'
 export { connectEngine, connectTo } from './connect.ts'
+export {
+  type ContainerMount,
+  type ContainerSpec,
+  kernelModules,
+  type OptionsVolume,
+  type PlainMount,
+  type PortMapping,
+} from './container-spec.ts'
 export { findContainerdRoot } from './containerd-root.ts'
 export * from './containers.ts'
 export type { Engine } from './engine.ts'
@@ -20,4 +28,5 @@ export {
   preflight,
 } from './preflight.ts'
 export * from './privilege.ts'
+export * from './privilege-probe.ts'
 export * from './volumes.ts'

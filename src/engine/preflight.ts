@@ -1,7 +1,8 @@
 import { MayflyError } from '../errors.ts'
 import type { Engine } from './engine.ts'
 import { type HostFacts, type HostQuestions, lookAtHost } from './host-facts.ts'
-import { type Privilege, type ProbeOptions, probePrivilege } from './privilege.ts'
+import type { Privilege } from './privilege.ts'
+import { type ProbeOptions, probePrivilege } from './privilege-probe.ts'
 
 /** Something that the engine's host lacks. */
 export interface Finding {

@@ -156,6 +156,16 @@ describe('containers', () => {
     expect(await removeVolume(engine, `${run}-volume`)).toBe(false)
   })
 
+  test('do without a directory that the host lacks, where they may', async () => {
+    const absent = { type: 'bind', source: `/nowhere/${run}`, target: '/absent' } as const
+    const etc = { type: 'bind', source: '/etc', target: '/host-etc', optional: true } as const
+    const name = await start({ mounts: [{ ...absent, optional: true }, etc] })
+    const mounts = await execOrThrow(engine, name, ['mount'])
+    expect(mounts).toMatch(/ on \/host-etc /)
+    expect(mounts).not.toMatch(/ on \/absent /)
+    expect(await failureOf(create({ mounts: [absent, etc] }))).toMatchObject({ code: 'ENGINE_REFUSED' })
+  })
+
   test('tell how they ended', async () => {
     const name = await start({ command: ['sh', '-c', 'echo out; echo err >&2; exit 3'] })
     expect(await waitForExit(engine, name)).toBe(3)

@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import { connect, createServer, type Server } from 'node:net'
+import { connect, createServer, type Server, type Socket } from 'node:net'
 import { networkInterfaces } from 'node:os'
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { connectEngine } from '../../src/engine/index.ts'
@@ -11,11 +11,15 @@ const address = Object.values(networkInterfaces())
   .find((one) => one && one.family === 'IPv4' && !one.internal)?.address
 
 let server: Server
+let cut = false
+const clients = new Set<Socket>()
 
 beforeAll(async () => {
   const { place } = await connectEngine()
   const socket = place.address.replace(/^unix:\/\//, '')
   server = createServer({ allowHalfOpen: true }, (client) => {
+    if (cut) return void client.destroy()
+    clients.add(client)
     const engine = connect({ path: socket, allowHalfOpen: true })
     client.pipe(engine).pipe(client)
     for (const end of [client, engine]) end.on('error', () => [client, engine].map((one) => one.destroy()))
@@ -45,4 +49,18 @@ test('its host leads to the API server, by the name that stands in the certifica
   expect(cluster.kubeconfig).toContain(`server: https://${address}:`)
   const found = await getCluster(cluster.name)
   expect(await found.kube.request('GET', '/readyz')).toBe('ok')
+})
+
+test('a deletion that failed can be asked for again', async () => {
+  const cluster = await createCluster({
+    controlPlaneOnly: true,
+    networking: { apiServerAddress: '0.0.0.0' },
+  })
+  cut = true
+  for (const client of clients) client.destroy()
+  await expect(cluster.delete()).rejects.toMatchObject({ code: 'ENGINE_LOST' })
+  cut = false
+  // Connections that were cut may still be taken for open ones.
+  await vi.waitFor(() => cluster.delete(), { timeout: 10_000 })
+  await expect(getCluster(cluster.name)).rejects.toMatchObject({ code: 'CLUSTER_NOT_FOUND' })
 })

@@ -4,6 +4,7 @@ import {
   type Engine,
   exec,
   execOrThrow,
+  kernelModules,
   probePrivilege,
   startContainer,
 } from '../../src/engine/index.ts'
@@ -46,7 +47,7 @@ export async function startNode(
     tmpfs: { '/tmp': 'exec', '/run': 'exec', ...(disk && { '/var': `exec,size=${disk}` }) },
     ...(!disk && { volumes: ['/var'] }),
     mounts: [
-      { type: 'bind', source: '/lib/modules', target: '/lib/modules', readOnly: true },
+      kernelModules,
       ...(shared ? await engineStoreMounts(engine, image, { labels: { [label.cluster]: cluster } }) : []),
       ...sharedLayersMounts(layersVolume),
     ],

@@ -6,6 +6,7 @@ import {
   type Engine,
   exec,
   execOrThrow,
+  kernelModules,
   probePrivilege,
   startContainer,
 } from '../../src/engine/index.ts'
@@ -29,7 +30,7 @@ export async function nodeSpec(engine: Engine, name: string): Promise<ContainerS
     tty: true,
     tmpfs: { '/tmp': 'exec', '/run': 'exec' },
     volumes: ['/var'],
-    mounts: [{ type: 'bind', source: '/lib/modules', target: '/lib/modules', readOnly: true }],
+    mounts: [kernelModules],
   }
 }
 
