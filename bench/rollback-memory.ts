@@ -4,7 +4,7 @@ import { memory } from './memory.ts'
 import { createMayfly } from './tool.ts'
 
 /** After how many files the memory is looked at. */
-const looks = [0, 10, 25, 50] as const
+const looks = [0, 10, 25, 50, 75, 100] as const
 
 /** Memory of a cluster that one file after the other has to itself, and that is rolled back after each. */
 export const rollbackMemory: Benchmark = {
