@@ -1,8 +1,15 @@
 import { setTimeout } from 'node:timers/promises'
-import { type Benchmark, bothSides, seconds } from './benchmark.ts'
+import {
+  createContainer,
+  createNetwork,
+  removeContainer,
+  removeNetwork,
+  startContainer,
+} from '../src/engine/index.ts'
+import { type Benchmark, bothSides, type Figures, type Setting, seconds } from './benchmark.ts'
 import { kindHasLoadBalancer } from './kind.ts'
 import { memory } from './memory.ts'
-import { createUsable, nodes, type RunningCluster, type Shape } from './tool.ts'
+import { createUsable, nodes, type RunningCluster, type Shape, type Tool } from './tool.ts'
 
 /** How long a cluster is left alone before its memory is read: until then it has what its start needed as well. */
 const restMs = 30_000
@@ -13,23 +20,63 @@ export const oneNode = bothSides(
   async (tool, { engine }) => ({ 'boot-1': await timeBoot(() => createUsable(tool, engine)) }),
 )
 
-/** The whole life of a cluster with three nodes. */
-export const threeNodes = bothSides(
-  {
+/** The whole life of a cluster with three nodes; and what of its end is the engine's, whatever has run in the nodes. */
+export const threeNodes: Benchmark = {
+  rows: () => ({
     'boot-3': { unit: 's', note: 'three nodes, from nothing until they are usable' },
     'memory-3': { unit: 'MiB', note: `memory of three nodes, ${restMs / 1000} s after they were usable` },
     'delete-3': { unit: 's', note: 'deleting three nodes' },
+    'delete-3-idle': {
+      unit: 's',
+      note: "the engine removes three containers that only sleep; beside it kind's deletion of three nodes",
+    },
+  }),
+  async mayfly(setting) {
+    const figures = await lifeOfThree(setting.mayfly, setting)
+    return { ...figures, 'delete-3-idle': await removeSleepers(setting, 3) }
   },
-  async (tool, { engine }) => {
-    let cluster: RunningCluster | undefined
-    const boot = await seconds(async () => {
-      cluster = await createUsable(tool, engine, nodes(3))
-    })
-    await setTimeout(restMs)
-    const used = await memory(engine, cluster?.nodes ?? [])
-    return { 'boot-3': boot, 'memory-3': used, 'delete-3': await seconds(async () => cluster?.delete()) }
+  async peer(setting) {
+    const figures = await lifeOfThree(setting.kind, setting)
+    return { ...figures, 'delete-3-idle': figures['delete-3'] ?? Number.NaN }
   },
-)
+}
+
+async function lifeOfThree(tool: Tool, { engine }: Setting): Promise<Figures> {
+  let cluster: RunningCluster | undefined
+  const boot = await seconds(async () => {
+    cluster = await createUsable(tool, engine, nodes(3))
+  })
+  await setTimeout(restMs)
+  const used = await memory(engine, cluster?.nodes ?? [])
+  return { 'boot-3': boot, 'memory-3': used, 'delete-3': await seconds(async () => cluster?.delete()) }
+}
+
+/** Seconds that the engine takes to remove containers at once that have no volumes and run one program that does nothing. */
+async function removeSleepers({ engine, image }: Setting, count: number): Promise<number> {
+  const name = 'mayfly-bench-sleepers'
+  const sleepers = Array.from({ length: count }, (_, at) => `${name}-${at}`)
+  const removeAll = () => Promise.all(sleepers.map((sleeper) => removeContainer(engine, sleeper)))
+  await createNetwork(engine, { name })
+  try {
+    for (const sleeper of sleepers) {
+      await createContainer(engine, {
+        name: sleeper,
+        image,
+        entrypoint: ['sleep', 'infinity'],
+        command: [],
+        network: name,
+        // One of a cluster's nodes has a port on the host.
+        ports: sleeper === sleepers[0] ? [{ containerPort: 6443 }] : [],
+      })
+      await startContainer(engine, sleeper)
+    }
+    await setTimeout(restMs / 10)
+    return await seconds(removeAll)
+  } finally {
+    await removeAll()
+    await removeNetwork(engine, name)
+  }
+}
 
 const highlyAvailable: Shape = { controlPlanes: 3 }
 const bootHa = bothSides(
