@@ -23,6 +23,7 @@ import (
 	"mayfly.io/node-image/mayfly-node/internal/network"
 	"mayfly.io/node-image/mayfly-node/internal/rollback"
 	"mayfly.io/node-image/mayfly-node/internal/staticpods"
+	"mayfly.io/node-image/rest"
 )
 
 type subcommand struct {
@@ -60,6 +61,7 @@ var subcommands = []subcommand{
 }
 
 func main() {
+	rest.GiveBackMemory()
 	args := os.Args
 	if filepath.Base(args[0]) == "crictl" { // a link, as kind calls crictl by its name
 		args = append([]string{"mayfly-node"}, args...)

@@ -2,6 +2,7 @@ import { type Engine, readFile } from '../engine/index.ts'
 import { applyAll, type Kube, kubeStatus, parseManifests } from '../kube/index.ts'
 import { apiServerPort, controlPlaneHost } from './endpoints.ts'
 import type { ClusterPlan, PlannedNode } from './plan.ts'
+import { trimVariable } from './static-pods.ts'
 
 /** Installs what every cluster has beyond kubeadm's: the network daemon and the default storage class. */
 export async function installAddons(
@@ -23,10 +24,10 @@ export async function installAddons(
     ),
   )
   for (const object of objects) {
-    if (object.kind === 'DaemonSet') pointAtControlPlane(object as unknown as WorkloadObject)
+    if (object.kind === 'DaemonSet') fitNetworkDaemon(object as unknown as WorkloadObject)
   }
   await applyAll(kube, objects, { timeoutMs: 60_000 })
-  await quickenProbes(kube)
+  await fitKubeadmAddons(kube)
 }
 
 interface WorkloadObject {
@@ -34,21 +35,31 @@ interface WorkloadObject {
 }
 
 /** The network daemon must not wait for kube-proxy, which waits for nobody else. */
-function pointAtControlPlane(daemonSet: WorkloadObject): void {
+function fitNetworkDaemon(daemonSet: WorkloadObject): void {
   for (const container of daemonSet.spec.template.spec.containers) {
     const endpoint = { name: 'CONTROL_PLANE_ENDPOINT', value: `${controlPlaneHost}:${apiServerPort}` }
-    container.env = [...(container.env ?? []), endpoint]
+    container.env = [...(container.env ?? []), endpoint, trimVariable]
   }
 }
 
-/** CoreDNS, if there is one, is asked every second from the start on: ten are an age for a cluster that lives for a minute. */
-async function quickenProbes(kube: Kube): Promise<void> {
-  const path = '/apis/apps/v1/namespaces/kube-system/deployments/coredns'
+/**
+ * Fits kubeadm's own to a cluster that lives for a minute: they give memory back, and CoreDNS, which may be absent as
+ * kube-proxy may, is asked every second from the start on, for ten are an age.
+ */
+async function fitKubeadmAddons(kube: Kube): Promise<void> {
   const readinessProbe = { initialDelaySeconds: 0, periodSeconds: 1 }
-  const patched = kube.request('PATCH', path, {
+  await Promise.all([
+    patchContainer(kube, 'deployments', 'coredns', { env: [trimVariable], readinessProbe }),
+    patchContainer(kube, 'daemonsets', 'kube-proxy', { env: [trimVariable] }),
+  ])
+}
+
+/** Changes the one container of a workload that has the container's name, where there is such a workload. */
+async function patchContainer(kube: Kube, resource: string, name: string, container: object): Promise<void> {
+  const patched = kube.request('PATCH', `/apis/apps/v1/namespaces/kube-system/${resource}/${name}`, {
     headers: { 'content-type': 'application/strategic-merge-patch+json' },
-    body: { spec: { template: { spec: { containers: [{ name: 'coredns', readinessProbe }] } } } },
-    doing: 'quicken the probes of CoreDNS',
+    body: { spec: { template: { spec: { containers: [{ name, ...container }] } } } },
+    doing: `fit ${name} to a test cluster`,
   })
   await patched.catch((thrown: unknown) => {
     if (kubeStatus(thrown)?.code !== 404) throw thrown

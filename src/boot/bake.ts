@@ -188,8 +188,9 @@ async function leadToApiServer(
 /** What was changed since kubeadm made it is rolled out: pods as they were before would be saved beside the new ones. */
 async function waitForRollouts(kube: Kube, { spec }: ClusterPlan, limits: WaitLimits): Promise<void> {
   // Without a network no pod but those of the host's gets far.
-  if (spec.networking.disableDefaultCNI) return
-  await waitAvailable(kube, await list(kube, { apiVersion: 'apps/v1', kind: 'Deployment' }), limits)
+  const kinds = spec.networking.disableDefaultCNI ? ['DaemonSet'] : ['DaemonSet', 'Deployment']
+  const lists = await Promise.all(kinds.map((kind) => list(kube, { apiVersion: 'apps/v1', kind })))
+  await waitAvailable(kube, lists.flat(), limits)
 }
 
 /** The only node of a cluster runs pods as well. */

@@ -68,6 +68,19 @@ describe('a new cluster is what kind makes', () => {
       expect((await node.exec(['sh', '-ec', weight])).stdout, node.name).toMatch(/^(100|1024)$/m)
   })
 
+  test('each of their programs gives back memory while it is at rest', async () => {
+    const told = `cd /proc
+      for process in $(grep -l MAYFLY_TRIM_AFTER= [0-9]*/environ); do
+        readlink "$(dirname "$process")/exe"
+      done`
+    const programs = ['containerd', 'coredns', 'etcd', 'kubernetes', 'mayfly-node']
+    const { stdout } = await cluster.node(controlPlane).exec(['sh', '-c', told])
+    const names = stdout.split('\n').map((path) => path.slice(path.lastIndexOf('/') + 1))
+    expect(names).toEqual(expect.arrayContaining(programs))
+    // Apart from the kubelet: the API server, the controller manager, the scheduler and kube-proxy.
+    expect(names.filter((name) => name.startsWith('kube'))).toHaveLength(5)
+  })
+
   test('Services, ServiceAccount and StorageClass', async () => {
     expect(await namesOf(cluster.kube, 'Service', 'default')).toEqual(['kubernetes'])
     expect(await namesOf(cluster.kube, 'Service', 'kube-system')).toEqual(['kube-dns'])
