@@ -85,7 +85,10 @@ export interface PlainMount {
   recursive?: boolean
   /** Relabels a bind mount for SELinux (`z`). */
   selinuxRelabel?: boolean
-  /** Left out where the host has no such path. Default false: the engine refuses the container. */
+  /**
+   * Left out where the host has no such path. Default false: the engine refuses the container. Podman's Docker API does
+   * neither, it makes the path.
+   */
   optional?: boolean
 }
 

@@ -50,8 +50,7 @@ export async function createContainer(
 /** Whether an engine refused a container for want of a path that the container can do without. */
 function isMissing(mount: ContainerMount, refusal: unknown): boolean {
   if (!('optional' in mount && mount.optional) || !(refusal instanceof MayflyError)) return false
-  const absent = [`bind source path does not exist: ${mount.source}`, `statfs ${mount.source}: no such file`]
-  return absent.some((words) => refusal.message.includes(words))
+  return refusal.message.includes(`bind source path does not exist: ${mount.source}`)
 }
 
 /** Starts a container that was made or stopped; does nothing to one that runs. */
