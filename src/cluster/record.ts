@@ -63,8 +63,10 @@ export async function readKubeconfig(engine: Engine, plan: ClusterPlan): Promise
     context: title,
     server: `https://${publishedAddress(HostIp, engine.remoteHost)}:${HostPort}`,
     caPem: fromBase64(clusters[0].cluster['certificate-authority-data']),
-    clientCertPem: fromBase64(users[0].user['client-certificate-data']),
-    clientKeyPem: fromBase64(users[0].user['client-key-data']),
+    client: {
+      certificate: fromBase64(users[0].user['client-certificate-data']),
+      privateKey: fromBase64(users[0].user['client-key-data']),
+    },
   })
 }
 

@@ -1,6 +1,11 @@
 import { Buffer } from 'node:buffer'
 import { stringify } from 'yaml'
-import { type Authority, type ClusterAuthorities, issueClientCertificate } from './authorities.ts'
+import {
+  type Authority,
+  type CertifiedKey,
+  type ClusterAuthorities,
+  issueClientCertificate,
+} from './authorities.ts'
 
 /** What goes into a kubeconfig for one cluster and one user. */
 export interface KubeconfigParts {
@@ -10,10 +15,8 @@ export interface KubeconfigParts {
   server: string
   /** Certificate of the authority that signed the API server's, in PEM. */
   caPem: string
-  /** The client's certificate, in PEM. */
-  clientCertPem: string
-  /** The client's private key, in PEM. */
-  clientKeyPem: string
+  /** The client's certificate and key, or the path of a file that has both in PEM where the kubeconfig is read. */
+  client: CertifiedKey | { file: string }
   /** What the kubeconfig calls the user; default: the same as the cluster. */
   user?: string
   /** What the kubeconfig calls the context, which is also the current one; default `user@name`, as kubeadm does. */
@@ -21,14 +24,14 @@ export interface KubeconfigParts {
 }
 
 /**
- * A kubeconfig (`v1 Config` of client-go's clientcmd) as YAML, with everything embedded: it refers to no other file.
+ * A kubeconfig (`v1 Config` of client-go's clientcmd) as YAML, with everything embedded: it refers to no other file than
+ * `client.file`.
  */
 export function kubeconfig({
   name,
   server,
   caPem,
-  clientCertPem,
-  clientKeyPem,
+  client,
   user = name,
   context = `${user}@${name}`,
 }: KubeconfigParts): string {
@@ -39,12 +42,7 @@ export function kubeconfig({
       clusters: [{ name, cluster: { 'certificate-authority-data': base64(caPem), server } }],
       contexts: [{ name: context, context: { cluster: name, user } }],
       'current-context': context,
-      users: [
-        {
-          name: user,
-          user: { 'client-certificate-data': base64(clientCertPem), 'client-key-data': base64(clientKeyPem) },
-        },
-      ],
+      users: [{ name: user, user: credentials(client) }],
     },
     { lineWidth: 0 },
   )
@@ -95,13 +93,15 @@ export async function clientKubeconfig(
   },
 ): Promise<string> {
   const client = await issueClientCertificate(ca, { commonName, organizations })
-  return kubeconfig({
-    ...rest,
-    user,
-    caPem: ca.certificate,
-    clientCertPem: client.certificate,
-    clientKeyPem: client.privateKey,
-  })
+  return kubeconfig({ ...rest, user, caPem: ca.certificate, client })
+}
+
+function credentials(client: KubeconfigParts['client']): Record<string, string> {
+  if ('file' in client) return { 'client-certificate': client.file, 'client-key': client.file }
+  return {
+    'client-certificate-data': base64(client.certificate),
+    'client-key-data': base64(client.privateKey),
+  }
 }
 
 function base64(text: string): string {

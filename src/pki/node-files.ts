@@ -6,17 +6,21 @@ import {
   issueCertificate,
   issueClientCertificate,
 } from './authorities.ts'
-import { clientKubeconfig } from './kubeconfig.ts'
+import { clientKubeconfig, kubeconfig } from './kubeconfig.ts'
 import { subjectAltNames } from './subject-alt-names.ts'
 
-/** A file that belongs on a node. */
-export interface PkiFile {
+/** A file, or a symbolic link, that belongs on a node. */
+export type PkiFile = {
   /** Absolute path on the node, e.g. `/etc/kubernetes/pki/apiserver.crt`. */
   path: string
-  content: string
-  /** Permissions; the owner is root. Keys, `sa.pub` and kubeconfigs are 0600, as kubeadm writes them. */
-  mode: 0o600 | 0o644
-}
+} & (
+  | {
+      content: string
+      /** Permissions; the owner is root. Keys, `sa.pub` and kubeconfigs are 0600, as kubeadm writes them. */
+      mode: 0o600 | 0o644
+    }
+  | { linkTo: string }
+)
 
 /** What every node has to know of its cluster. */
 export interface ClusterAddress {
@@ -50,16 +54,16 @@ export interface ControlPlaneNode {
 
 const kubernetesFolder = '/etc/kubernetes'
 const pkiFolder = `${kubernetesFolder}/pki`
+const kubeletPkiFolder = '/var/lib/kubelet/pki'
 const loopback = ['localhost', '127.0.0.1', '::1']
 
 /**
- * All files that `kubeadm init` leaves in `/etc/kubernetes` on a control-plane node, except the manifests; the same
- * names, subjects, purposes and alternative names (kubeadm's `phases/certs/certlist.go` and
- * `phases/kubeconfig/kubeconfig.go`), with these differences:
+ * All files that `kubeadm init` leaves in `/etc/kubernetes` on a control-plane node, except the manifests, and the
+ * kubelet's client certificate; the same names, subjects, purposes and alternative names (kubeadm's
+ * `phases/certs/certlist.go` and `phases/kubeconfig/kubeconfig.go`), with these differences:
  * - the API server's certificate is good for localhost too, and for all addresses of the node;
  * - `apiserver-kubelet-client` is in the group `kubeadm:cluster-admins` also where kubeadm 1.36 and newer bind its
- *   user instead, so that one certificate fits every Kubernetes since 1.29;
- * - `kubelet.conf` has the certificate inside, and refers to no file that the kubelet would rotate.
+ *   user instead, so that one certificate fits every Kubernetes since 1.29.
  *
  * Throws a MayflyError `CONFIG_INVALID` for a name that no certificate can be made out to.
  */
@@ -123,7 +127,10 @@ export async function controlPlaneFiles(
   return files.flat()
 }
 
-/** A worker's files: the certificate of the authority, for the kubelet to know its clients by, and `kubelet.conf`. */
+/**
+ * A worker's files: the certificate of the authority, for the kubelet to know its clients by, the kubelet's own, and
+ * `kubelet.conf`.
+ */
 export async function workerFiles(
   authorities: ClusterAuthorities,
   node: { name: string },
@@ -163,13 +170,27 @@ async function config(
   return [{ path: `${kubernetesFolder}/${baseName}.conf`, content, mode: 0o600 }]
 }
 
-// The node authorizer and NodeRestriction know a kubelet by exactly this user and group.
-function kubeletConfig(
+/**
+ * The kubelet's certificate lies where the kubelet itself would put one that it has asked the cluster for, under the names
+ * of client-go's `util/certificate/certificate_store.go`: a kubelet that finds none there asks for one as soon as it
+ * starts, and closes its connections when it has it.
+ */
+async function kubeletConfig(
   ca: Authority,
-  cluster: { name: string; server: string },
+  { name, server }: { name: string; server: string },
   nodeName: string,
 ): Promise<PkiFile[]> {
-  return config('kubelet', ca, cluster, `system:node:${nodeName}`, ['system:nodes'])
+  // The node authorizer and NodeRestriction know a kubelet by exactly this user and group.
+  const commonName = `system:node:${nodeName}`
+  const client = await issueClientCertificate(ca, { commonName, organizations: ['system:nodes'] })
+  const file = `${kubeletPkiFolder}/kubelet-client-current.pem`
+  const issued = `${kubeletPkiFolder}/kubelet-client-issued.pem`
+  const content = kubeconfig({ name, server, user: commonName, caPem: ca.certificate, client: { file } })
+  return [
+    { path: `${kubernetesFolder}/kubelet.conf`, content, mode: 0o600 },
+    { path: issued, content: `${client.certificate}${client.privateKey}`, mode: 0o600 },
+    { path: file, linkTo: issued },
+  ]
 }
 
 function localApiServer({ ips: [advertised = '127.0.0.1'] }: ControlPlaneNode): string {

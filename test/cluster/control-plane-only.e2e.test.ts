@@ -205,7 +205,10 @@ async function servingPair(): Promise<{ key: string; cert: string; ca: string; g
   const gateway = address.replace(/\d+$/, '1')
   const server = { name: 'hook', apiServerEndpoint: 'https://hook:1', serviceIps: [], extraSans: [] }
   const files = await controlPlaneFiles(await createAuthorities(), { name: 'hook', ips: [gateway] }, server)
-  const read = (name: string) => files.find(({ path }) => path.endsWith(`/pki/${name}`))?.content ?? ''
+  const read = (name: string) => {
+    const file = files.find(({ path }) => path.endsWith(`/pki/${name}`))
+    return file && 'content' in file ? file.content : ''
+  }
   return { key: read('apiserver.key'), cert: read('apiserver.crt'), ca: read('ca.crt'), gateway }
 }
 

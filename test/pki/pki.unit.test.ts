@@ -41,16 +41,22 @@ const signedBy = {
 }
 const configs = ['admin', 'super-admin', 'controller-manager', 'scheduler', 'kubelet'] as const
 
+const kubeletFiles = {
+  '/var/lib/kubelet/pki/kubelet-client-issued.pem': '600',
+  '/var/lib/kubelet/pki/kubelet-client-current.pem': 'link',
+}
+
 describe('a control-plane node', () => {
   test('gets the files of kubeadm, secrets readable by root alone', () => {
     const publicFiles = ['ca.crt', 'etcd/ca.crt', 'front-proxy-ca.crt', ...Object.keys(signedBy)]
     const secretFiles = [...publicFiles.map((path) => path.replace('.crt', '.key')), 'sa.key', 'sa.pub']
-    expect(Object.fromEntries(files.map(({ path, mode }) => [path, mode.toString(8)]))).toEqual({
+    expect(modesOf(files)).toEqual({
       ...Object.fromEntries(publicFiles.map((path) => [`/etc/kubernetes/pki/${path}`, '644'])),
       ...Object.fromEntries(secretFiles.map((path) => [`/etc/kubernetes/pki/${path}`, '600'])),
       ...Object.fromEntries(configs.map((name) => [`/etc/kubernetes/${name}.conf`, '600'])),
+      ...kubeletFiles,
     })
-    expect(files).toHaveLength(publicFiles.length + secretFiles.length + configs.length)
+    expect(files).toHaveLength(publicFiles.length + secretFiles.length + configs.length + 2)
   })
 
   test.each(Object.entries(signedBy))('%s is signed by %s and fits its key', (path, authorityPath) => {
@@ -144,7 +150,7 @@ describe('a control-plane node', () => {
       'https://demo-load-balancer:6443',
     ],
   ])('%s.conf logs in as %s', (name, user, subject, server) => {
-    const client = read(contentOf(files, `/etc/kubernetes/${name}.conf`))
+    const client = read(contentOf(files, `/etc/kubernetes/${name}.conf`), files)
     expect(client).toMatchObject({ cluster: 'demo', user, context: `${user}@demo`, server })
     expect(client.certificate.subject).toBe(subject)
     expect(client.certificate.keyUsage).toEqual(['1.3.6.1.5.5.7.3.2'])
@@ -183,12 +189,13 @@ describe('a control-plane node', () => {
 })
 
 test('a worker gets the certificate of the authority and a kubelet.conf of its own, and no key of the cluster', () => {
-  expect(worker.map(({ path, mode }) => [path, mode.toString(8)])).toEqual([
-    ['/etc/kubernetes/pki/ca.crt', '644'],
-    ['/etc/kubernetes/kubelet.conf', '600'],
-  ])
-  expect(worker[0]?.content).toBe(authorities.ca.certificate)
-  const kubelet = read(contentOf(worker, '/etc/kubernetes/kubelet.conf'))
+  expect(modesOf(worker)).toEqual({
+    '/etc/kubernetes/pki/ca.crt': '644',
+    '/etc/kubernetes/kubelet.conf': '600',
+    ...kubeletFiles,
+  })
+  expect(contentOf(worker, '/etc/kubernetes/pki/ca.crt')).toBe(authorities.ca.certificate)
+  const kubelet = read(contentOf(worker, '/etc/kubernetes/kubelet.conf'), worker)
   expect(kubelet.certificate.subject).toBe('O=system:nodes\nCN=system:node:demo-worker')
   expect(kubelet.server).toBe('https://demo-load-balancer:6443')
 })
@@ -259,7 +266,7 @@ describe('certificates', () => {
   test('each have a positive serial number and a key of their own', () => {
     const all = files
       .filter(({ path }) => path.endsWith('.crt'))
-      .map(({ content }) => new X509Certificate(content))
+      .map(({ path }) => new X509Certificate(contentOf(files, path)))
     for (const { serialNumber } of all) expect(serialNumber).toMatch(/^[4-7][0-9A-F]{31}$/)
     expect(new Set(all.map(({ serialNumber }) => serialNumber)).size).toBe(all.length)
     expect(new Set(all.map(({ publicKey }) => spki(publicKey))).size).toBe(all.length)
@@ -283,10 +290,10 @@ test('service account tokens are signed and checked with one pair, in the forms 
 test('two clusters have no key in common', async () => {
   const other = await controlPlaneFiles(await createAuthorities(), node, cluster)
   const keysOf = (some: PkiFile[]) => [
-    ...some.filter(({ path }) => /\.(key|pub)$/.test(path)).map(({ content }) => content),
+    ...some.filter(({ path }) => /\.(key|pub)$/.test(path)).map(({ path }) => contentOf(some, path)),
     ...some
       .filter(({ path }) => path.endsWith('.conf'))
-      .map(({ content }) => read(content).key.export({ type: 'sec1', format: 'pem' })),
+      .map(({ path }) => read(contentOf(some, path), some).key.export({ type: 'sec1', format: 'pem' })),
   ]
   const keys = [...keysOf(files), ...keysOf(other)]
   expect(keys).toHaveLength(2 * (12 + 5))
@@ -312,8 +319,7 @@ test('a kubeconfig is plain YAML, whatever things are called', () => {
   const parts = {
     server: 'https://[::1]:6443',
     caPem: 'CA\n',
-    clientCertPem: 'CERT\n',
-    clientKeyPem: 'KEY\n',
+    client: { certificate: 'CERT\n', privateKey: 'KEY\n' },
   }
   expect(parse(kubeconfig({ ...parts, name: '123', user: 'yes: no', context: 'null' }))).toEqual({
     apiVersion: 'v1',
@@ -328,31 +334,44 @@ test('a kubeconfig is plain YAML, whatever things are called', () => {
     ],
   })
   expect(parse(kubeconfig({ ...parts, name: 'demo' }))['current-context']).toBe('demo@demo')
+  expect(parse(kubeconfig({ ...parts, name: 'demo', client: { file: '/pem' } })).users).toEqual([
+    { name: 'demo', user: { 'client-certificate': '/pem', 'client-key': '/pem' } },
+  ])
 })
 
 function contentOf(some: PkiFile[], path: string): string {
   const file = some.find((candidate) => candidate.path === path)
   if (!file) throw new Error(`there is no ${path}`)
-  return file.content
+  return 'linkTo' in file ? contentOf(some, file.linkTo) : file.content
+}
+
+function modesOf(some: PkiFile[]): Record<string, string> {
+  return Object.fromEntries(
+    some.map((file) => [file.path, 'linkTo' in file ? 'link' : file.mode.toString(8)]),
+  )
 }
 
 function pki(path: string): string {
   return contentOf(files, `/etc/kubernetes/pki/${path}`)
 }
 
-function read(text: string) {
+/** What a kubeconfig says, which may refer to some of these files. */
+function read(text: string, some: PkiFile[] = []) {
   const { 'current-context': context, clusters, contexts, users } = parse(text)
   expect([clusters.length, contexts.length, users.length]).toEqual([1, 1, 1])
   expect(contexts[0]).toEqual({ name: context, context: { cluster: clusters[0].name, user: users[0].name } })
   const decoded = (base64: string) => Buffer.from(base64, 'base64').toString()
+  const credentials = users[0].user
+  const pemOf = (what: string) =>
+    what in credentials ? contentOf(some, credentials[what]) : decoded(credentials[`${what}-data`])
   return {
     context,
     cluster: clusters[0].name,
     user: users[0].name,
     server: clusters[0].cluster.server,
     caPem: decoded(clusters[0].cluster['certificate-authority-data']),
-    certificate: new X509Certificate(decoded(users[0].user['client-certificate-data'])),
-    key: createPrivateKey(decoded(users[0].user['client-key-data'])),
+    certificate: new X509Certificate(pemOf('client-certificate')),
+    key: createPrivateKey(pemOf('client-key')),
   }
 }
 
