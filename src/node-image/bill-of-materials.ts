@@ -9,7 +9,7 @@ import {
   pinnedVersion,
 } from './compile.ts'
 import { debianLicences, licencesOf } from './licence.ts'
-import { crunSource, goComponents } from './recipe.ts'
+import { crunSource, goComponents, kubernetesPackages } from './recipe.ts'
 import { installedPackages } from './rootfs.ts'
 import { run } from './toolchain.ts'
 
@@ -65,7 +65,7 @@ export async function listMaterials(
   try {
     const cwd = join(context.sources, 'kubernetes')
     const flags = await moduleFile(kubernetes, cwd, scratch)
-    const modules = await linkedModules(cwd, flags, ['.'], goEnvironment(context))
+    const modules = await linkedModules(cwd, flags, [...kubernetesPackages], goEnvironment(context))
     await add('kubernetes (and pause)', 'k8s.io/kubernetes', kubernetes.version, modules)
   } finally {
     await rm(scratch, { recursive: true })

@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs'
-import { copyFile, mkdir, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises'
+import { copyFile, cp, mkdir, readFile, rm, symlink, writeFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { MayflyError } from '../errors.ts'
 import { type Announce, type Built, cached, hashFolder, treeState } from './cache.ts'
@@ -10,7 +10,13 @@ import {
   overlayChanges,
   sourceChanges,
 } from './kubernetes-changes.ts'
-import { type Architecture, type GoComponent, kubernetesComponents, kubernetesVersions } from './recipe.ts'
+import {
+  type Architecture,
+  type GoComponent,
+  kubernetesPackages,
+  kubernetesPrograms,
+  kubernetesVersions,
+} from './recipe.ts'
 import { crossCompiler, pkgConfigPath, run } from './toolchain.ts'
 
 /** What every compilation depends on. */
@@ -166,7 +172,7 @@ async function downloaded(module: string, version: string, context: CompileConte
   return (JSON.parse(listed) as { Dir: string }).Dir
 }
 
-/** Compiles every Kubernetes component into one program, and pause; the folder has them in `bin/`. */
+/** Compiles Kubernetes' components into one program and its tools into another, and pause; the folder has them in `bin/`. */
 export async function compileKubernetes(
   source: KubernetesSource,
   context: CompileContext,
@@ -189,10 +195,12 @@ export async function compileKubernetes(
     const changes = source.unchanged
       ? []
       : [await overlayChanges(module.changed, join(dir, 'added'), join(scratch, 'changes'))]
-    const output = ['-o', join(bin, 'kubernetes'), '.']
+    // Go calls a program after the module or its folder.
+    const output = ['-o', bin, ...kubernetesPackages]
     await goBuild(module.dir, [...module.flags, ...changes, ...flags, ...output], context)
     await rm(scratch, { recursive: true })
-    for (const component of kubernetesComponents) await symlink('kubernetes', join(bin, component))
+    for (const [program, names] of Object.entries(kubernetesPrograms))
+      for (const name of names) await symlink(program, join(bin, name))
     const pause = join(await kubernetesFolder(source, context), 'build/pause/linux/pause.c')
     const compiler = crossCompiler(context.arch)
     await run(compiler, [
@@ -239,9 +247,8 @@ async function kubernetesModule(
     ),
   ) as ChangedModules
   await symlink(join(context.sources, sharedModule.folder), join(scratch, sharedModule.folder))
-  for (const name of await readdir(dir)) {
-    if (name.endsWith('.go')) await copyFile(join(dir, name), join(scratch, name))
-  }
+  const isSource = (path: string) => path !== join(dir, 'added') && !/\.(ts|mod|sum)$/.test(path)
+  await cp(dir, scratch, { recursive: true, filter: isSource })
   const modFile = modulesOf(source.version)
   await copyFile(join(dir, modFile.replace(/mod$/, 'sum')), join(scratch, 'go.sum'))
   const requirements = await readFile(join(dir, modFile), 'utf8')

@@ -16,7 +16,9 @@ const staging = 'staging/src/'
 const clientLibrary = `${staging}k8s.io/client-go`
 const serverLibrary = `${staging}k8s.io/apiserver`
 const aggregatorLibrary = `${staging}k8s.io/kube-aggregator`
+const controllerLibrary = `${staging}k8s.io/controller-manager`
 const typeConverters = `${serverLibrary}/pkg/admission/plugin/policy/mutating/patch/typeconverter.go`
+const clientBuilder = `${controllerLibrary}/pkg/clientbuilder/client_builder_dynamic.go`
 const openAPIAggregator = `${aggregatorLibrary}/pkg/controllers/openapiv3/aggregator/aggregator.go`
 
 /**
@@ -195,6 +197,33 @@ export const sourceChanges: readonly SourceChange[] = [
     from: 'ContainerGCPeriod = time.Minute',
     to: 'ContainerGCPeriod = 10 * time.Second',
   },
+  // Between a kube-proxy's start and its first rules: see mayfly_leftovers.go.
+  {
+    file: 'cmd/kube-proxy/app/options.go',
+    from: 'err := platformCleanup(ctx, o.config.Mode, o.CleanupAndExit)',
+    to: 'err := removeLeftovers(ctx, o.config.Mode, o.CleanupAndExit)',
+  },
+  // Requests of a controller manager before its controllers start: see mayfly_once.go.
+  {
+    file: clientBuilder,
+    from: '\t_, err := getOrCreateServiceAccount(t.CoreClient, t.Namespace, saName)',
+    to: '\terr := t.ensureServiceAccount(saName)',
+  },
+  {
+    file: clientBuilder,
+    from: 'type tokenSourceImpl struct {',
+    to: 'type tokenSourceImpl struct {\n\tisGone bool // when a token was last asked for, there was no such account',
+  },
+  {
+    file: clientBuilder,
+    from: 'if _, inErr := getOrCreateServiceAccount(ts.coreClient, ts.namespace, ts.serviceAccountName); inErr != nil {',
+    to: 'if inErr := ts.restoreServiceAccount(); inErr != nil {',
+  },
+  {
+    file: clientBuilder,
+    from: '\t\tif inErr != nil {\n\t\t\tklog.Warningf("get token failed: %v", inErr)',
+    to: '\t\tts.isGone = apierrors.IsNotFound(inErr)\n\t\tif inErr != nil {\n\t\t\tklog.Warningf("get token failed: %v", inErr)',
+  },
   // A certificate that a component makes for itself has a key on a curve, not RSA's: see mayfly_selfsigned.go.
   { file: `${clientLibrary}/util/cert/cert.go`, from: '\t"crypto/rsa"\n', to: '' },
   {
@@ -217,6 +246,7 @@ export const sourceChanges: readonly SourceChange[] = [
 /** What of ours stands beside Kubernetes' own files, by its path in Kubernetes' source; each says what it is for. */
 const addedFiles = [
   'pkg/registry/rbac/rest/mayfly_listed.go',
+  'cmd/kube-proxy/app/mayfly_leftovers.go',
   'pkg/kubelet/mayfly_mirror.go',
   'pkg/kubelet/prober/mayfly_soon.go',
   `${serverLibrary}/pkg/server/routes/mayfly_openapi.go`,
@@ -224,7 +254,7 @@ const addedFiles = [
   `${aggregatorLibrary}/pkg/controllers/openapiv3/aggregator/mayfly_asked.go`,
   `${serverLibrary}/pkg/storage/storagebackend/factory/mayfly_shared.go`,
   `${clientLibrary}/util/cert/mayfly_selfsigned.go`,
-  `${staging}k8s.io/kubectl/pkg/util/i18n/mayfly_lazy.go`,
+  `${controllerLibrary}/pkg/clientbuilder/mayfly_once.go`,
 ]
 
 /** The Go modules that are changed: Kubernetes itself and some of its libraries. */
@@ -232,8 +262,8 @@ export const changedModules = [
   'k8s.io/kubernetes',
   'k8s.io/apiserver',
   'k8s.io/client-go',
+  'k8s.io/controller-manager',
   'k8s.io/kube-aggregator',
-  'k8s.io/kubectl',
 ] as const
 
 /** Folders with the source of the changed modules, by the paths by which Go knows them. */

@@ -16,7 +16,7 @@ import { writeJson } from './cache.ts'
 import type { KubernetesSource } from './compile.ts'
 import {
   type Architecture,
-  kubernetesComponents,
+  kubernetesPrograms,
   ownImages,
   packetFilterPlugins,
   packetFilterPrograms,
@@ -31,7 +31,7 @@ export interface LayerInputs {
   kubernetes: KubernetesSource
   /** Root file system, unpacked. */
   rootfsTree: string
-  /** Folder with the one Kubernetes program, its links, and pause. */
+  /** Folder with Kubernetes' programs, the links to them, and pause. */
   kubernetesBin: string
   /** Folder of each other program, by the program's name. */
   programs: Readonly<Record<string, string>>
@@ -97,15 +97,21 @@ const nodePrograms = ['containerd', 'containerd-shim-runc-v2', 'ctr', 'crun', 'r
 
 async function installPrograms(root: string, { kubernetesBin, programs }: LayerInputs): Promise<void> {
   const bin = join(root, 'usr/local/bin')
-  await placeKubernetes(bin, kubernetesBin, kubernetesComponents)
+  for (const [program, names] of Object.entries(kubernetesPrograms))
+    await placeKubernetes(bin, kubernetesBin, program, names)
   for (const name of nodePrograms) await place(programs[name], join(bin, name))
   for (const name of cniPlugins) await place(programs[name], join(root, 'opt/cni/bin', name))
   await symlink('mayfly-node', join(bin, 'crictl'))
 }
 
-async function placeKubernetes(bin: string, from: string, names: readonly string[]): Promise<void> {
-  await place(join(from, 'kubernetes'), join(bin, 'kubernetes'))
-  for (const name of names) await symlink('kubernetes', join(bin, name))
+async function placeKubernetes(
+  bin: string,
+  from: string,
+  program: string,
+  names: readonly string[],
+): Promise<void> {
+  await place(join(from, program), join(bin, program))
+  for (const name of names) await symlink(program, join(bin, name))
 }
 
 /** Puts a file somewhere without a second copy of its bytes. */
@@ -122,8 +128,8 @@ async function makeImageLayers(root: string, inputs: LayerInputs): Promise<void>
   const layer = (name: string) => join(root, layersDir, name)
   const { programs, kubernetesBin, rootfsTree } = inputs
   await makeBaseLayer(layer('base'), rootfsTree)
-  const servers = kubernetesComponents.filter((name) => name.startsWith('kube-'))
-  await placeKubernetes(join(layer('kubernetes'), 'usr/local/bin'), kubernetesBin, servers)
+  const servers = kubernetesPrograms.kubernetes.filter((name) => name.startsWith('kube-'))
+  await placeKubernetes(join(layer('kubernetes'), 'usr/local/bin'), kubernetesBin, 'kubernetes', servers)
   for (const flavour of ['nft', 'legacy'])
     await makePacketFilterLayer(layer(`iptables-${flavour}`), flavour, inputs)
   await place(programs['etcd'], join(layer('etcd'), 'usr/local/bin/etcd'))

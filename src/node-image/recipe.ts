@@ -156,16 +156,17 @@ export const crunSource = {
   sha256: '4bfb700e764a4804a4de3ecf07753f4c391005356d60356df65d80ae0914c486',
 } as const
 
-/** The names under which the one Kubernetes program is started. */
-export const kubernetesComponents = [
-  'kube-apiserver',
-  'kube-controller-manager',
-  'kube-proxy',
-  'kube-scheduler',
-  'kubeadm',
-  'kubectl',
-  'kubelet',
-] as const
+/**
+ * The programs that Kubernetes is compiled into, and the names under which each is started: what runs for as long as a
+ * node does, and what somebody runs now and then.
+ */
+export const kubernetesPrograms = {
+  kubernetes: ['kube-apiserver', 'kube-controller-manager', 'kube-proxy', 'kube-scheduler', 'kubelet'],
+  'kubernetes-tools': ['kubeadm', 'kubectl'],
+} as const
+
+/** The packages of those programs below `node-image/kubernetes`. */
+export const kubernetesPackages = ['.', './kubernetes-tools'] as const
 
 /** Programs that the layers with packet filters hold, with every library they load. */
 export const packetFilterPrograms = [

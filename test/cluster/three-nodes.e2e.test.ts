@@ -81,6 +81,18 @@ describe('a new cluster is what kind makes', () => {
     expect(names.filter((name) => name.startsWith('kube'))).toHaveLength(5)
   })
 
+  test('no request for a certificate: every kubelet has its own from the beginning', async () => {
+    const requests = { apiVersion: 'certificates.k8s.io/v1', kind: 'CertificateSigningRequest' }
+    expect(await list(cluster.kube, requests)).toEqual([])
+    for (const node of cluster.nodes) {
+      const { stdout } = await node.exec(['ls', '/var/lib/kubelet/pki'])
+      expect(stdout.match(/kubelet-client-.*/g), node.name).toEqual([
+        'kubelet-client-current.pem',
+        'kubelet-client-issued.pem',
+      ])
+    }
+  })
+
   test('Services, ServiceAccount and StorageClass', async () => {
     expect(await namesOf(cluster.kube, 'Service', 'default')).toEqual(['kubernetes'])
     expect(await namesOf(cluster.kube, 'Service', 'kube-system')).toEqual(['kube-dns'])
@@ -227,6 +239,16 @@ describe('nodes', () => {
     expect(await node.logs()).toContain('Reached target')
     await expect(node.readFile('/no/such')).rejects.toMatchObject({ code: 'EXEC_FAILED' })
     expect(() => cluster.node('nobody')).toThrow(/has no node "nobody", only /)
+  })
+
+  test('lose what a kube-proxy of another mode left there', { timeout: 60_000 }, async () => {
+    const node = cluster.node(worker)
+    const tables = async () => (await node.exec(['nft', 'list', 'tables', 'ip'])).stdout
+    await node.exec(['nft', 'add table ip kube-proxy'])
+    expect(await tables()).toContain('kube-proxy')
+    const onNode = ['-l', 'k8s-app=kube-proxy', '--field-selector', `spec.nodeName=${worker}`]
+    await cluster.kubectl(['-n', 'kube-system', 'delete', 'pod', ...onNode])
+    await expect.poll(tables, { timeout: 45_000 }).not.toContain('kube-proxy')
   })
 
   test('stop and start', async () => {

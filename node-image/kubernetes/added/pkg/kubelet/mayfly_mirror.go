@@ -21,12 +21,16 @@ const (
 	offerMirrorFor   = 10 * time.Second
 )
 
-// offerMirrorAgain creates a static pod's mirror that was refused, unless the pod goes meanwhile.
+// offerMirrorAgain creates a static pod's mirror that was refused, unless the pod goes or gets its mirror meanwhile: it may
+// have been refused because it was there already, and not yet known here.
 func (kl *Kubelet) offerMirrorAgain(ctx context.Context, staticPod *v1.Pod) {
 	ctx = context.WithoutCancel(ctx)
 	go func() {
 		_ = wait.PollUntilContextTimeout(ctx, offerMirrorEvery, offerMirrorFor, false, func(ctx context.Context) (bool, error) {
 			if _, isThere := kl.podManager.GetPodByUID(staticPod.UID); !isThere {
+				return true, nil
+			}
+			if _, hasMirror := kl.podManager.GetMirrorPodByPod(staticPod); hasMirror {
 				return true, nil
 			}
 			return kl.mirrorPodClient.CreateMirrorPod(ctx, staticPod) == nil, nil
