@@ -149,8 +149,9 @@ async function makeBaseLayer(dir: string, rootfsTree: string): Promise<void> {
   )
   await writeFile(join(dir, 'etc/group'), 'root:x:0:\nnogroup:x:65534:\n')
   await writeFile(join(dir, 'etc/nsswitch.conf'), 'hosts: files dns\n')
-  const certificates = 'etc/ssl/certs/ca-certificates.crt'
-  await cp(join(rootfsTree, certificates), join(dir, certificates))
+  // nft, where it finds no names of protocols, lists numbers: kube-proxy then takes its own rules for another's.
+  for (const file of ['etc/ssl/certs/ca-certificates.crt', 'etc/protocols'])
+    await cp(join(rootfsTree, file), join(dir, file))
   await mkdir(join(dir, 'tmp'))
   await chmod(join(dir, 'tmp'), 0o1777)
 }

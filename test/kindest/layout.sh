@@ -8,7 +8,8 @@ mkdir -p "$work"
 
 # kubeadm, kubelet and kubectl are in /usr/bin, where kind's units look for them; all else of Kubernetes is in images.
 rm /usr/local/bin/kube[a-l]* /usr/local/bin/kube-*
-for program in kubeadm kubelet kubectl; do ln -s /usr/local/bin/kubernetes /usr/bin/$program; done
+ln -s /usr/local/bin/kubernetes /usr/bin/kubelet
+for program in kubeadm kubectl; do ln -s /usr/local/bin/kubernetes-tools /usr/bin/$program; done
 mv /usr/local/bin/mayfly-node /usr/local/bin/crictl
 mv /usr/local/bin/runc /usr/local/sbin/runc
 chmod 755 /usr/local/bin/entrypoint /kind/bin/*

@@ -259,6 +259,21 @@ describe('the cluster', () => {
     expect(await on(1, 'iptables-save -t nat | grep -c KUBE-SERVICES')).toBe('0')
   })
 
+  test('such a kube-proxy knows its own rules when it is started again', async () => {
+    const proxy = await on(1, 'pidof kube-proxy')
+    await on(1, `kill ${proxy}`)
+    const another = (pid: string) => /^\d+$/.test(pid) && pid !== proxy
+    await expect
+      .poll(() => on(1, 'pidof kube-proxy || echo none'), { timeout: 30_000 })
+      .toSatisfy(another, 'another process')
+    // What is made now is there as soon as it has gone through all rules.
+    await cluster.kubectl(['create', 'service', 'clusterip', 'made-later', '--tcp=80'])
+    const address = await cluster.kubectl(['get', 'service', 'made-later', '-o=jsonpath={.spec.clusterIP}'])
+    const known = () => on(1, 'nft list set ip kube-proxy cluster-ips')
+    await expect.poll(known, { timeout: 30_000 }).toContain(address.stdout)
+    expect(await on(1, 'nft list map ip kube-proxy service-ips')).toContain('. tcp . 443 : goto')
+  })
+
   test('runtimeConfig and featureGates', async () => {
     const { groups } = (await cluster.kube.request('GET', '/apis')) as {
       groups: { versions: { groupVersion: string }[] }[]

@@ -5,7 +5,8 @@
 // Before it does anything else kube-proxy removes what it may have left behind when
 // it last ran in another mode. On a new node there is nothing, and to find that out
 // it starts nft a dozen times, while the cluster waits for its Services. Here
-// it does so once it has started.
+// it does so once it has started. What it removes before it uses nftables itself
+// it removes at once, as ever: Services did not answer where that came later.
 package app
 
 import (
@@ -17,9 +18,9 @@ import (
 
 const leftoversRemovedAfter = 10 * time.Second
 
-// removeLeftovers is platformCleanup, which a proxy that is to go on running does later.
+// removeLeftovers is platformCleanup, which a proxy that uses iptables and is to go on running does later.
 func removeLeftovers(ctx context.Context, mode kubeproxyconfig.ProxyMode, cleanupAndExit bool) error {
-	if cleanupAndExit {
+	if cleanupAndExit || !isIPTablesBased(mode) {
 		return platformCleanup(ctx, mode, cleanupAndExit)
 	}
 	time.AfterFunc(leftoversRemovedAfter, func() { _ = platformCleanup(ctx, mode, cleanupAndExit) })
