@@ -5,8 +5,8 @@
 // Before it does anything else kube-proxy removes what it may have left behind when
 // it last ran in another mode. On a new node there is nothing, and to find that out
 // it starts nft a dozen times, while the cluster waits for its Services. Here
-// it does so once it has started. What it removes before it uses nftables itself
-// it removes at once, as ever: Services did not answer where that came later.
+// it does so once it has started. A proxy that uses nftables removes what iptables
+// has at once, as ever.
 package app
 
 import (
