@@ -80,12 +80,14 @@ async function etcdMegabytes(): Promise<number> {
   return Number(stdout) / 1e6
 }
 
-/** A roll-back whose processes on the control plane are killed: the one that waited for it, and so long after its start the next. */
+/** A roll-back whose process on the control plane is killed so long after its start. */
 async function rollbackKilledAfter(delayMs: number): Promise<void> {
   const [controlPlane] = cluster.nodes
-  const kill = `until pgrep -f "$1" > /dev/null; do :; done; sleep ${delayMs / 1000}; pkill -9 -f "$1"`
-  const script = `pkill -9 -f "$1"; while pgrep -f "$1" > /dev/null; do :; done; ${kill}`
-  const killed = controlPlane?.exec(['sh', '-c', script, 'killer', 'mayfly-node rollback$'])
+  const killer = `pkill -9 -f "$1"; while pgrep -f "$1" > /dev/null; do :; done; touch /run/killer-waits
+    until pgrep -f "$1" > /dev/null; do :; done; sleep ${delayMs / 1000}; pkill -9 -f "$1"; rm /run/killer-waits`
+  const killed = controlPlane?.exec(['sh', '-c', killer, 'killer', 'mayfly-node rollback$'])
+  // The one that waited for its request is gone by then.
+  await controlPlane?.exec(['sh', '-c', 'until [ -e /run/killer-waits ]; do sleep 0.01; done'])
   await expect(cluster.rollback(pristine)).rejects.toMatchObject({ code: 'ROLLBACK_FAILED' })
   await killed
 }

@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -79,7 +78,7 @@ func Run(ctx context.Context, _ []string) error {
 	defer client.Close()
 	s := store{client}
 	// It connects with its first question, which may as well come early.
-	go s.revision(ctx)
+	go client.Get(ctx, lastEnd)
 	input := json.NewDecoder(os.Stdin)
 	var request request
 	if err := input.Decode(&request); err != nil {
@@ -130,7 +129,7 @@ func Run(ctx context.Context, _ []string) error {
 		return err
 	}
 	if len(end.Pending) == 0 {
-		if err := s.forgetLast(ctx, filepath.Dir(request.Dir)); err != nil {
+		if err := s.forgetLast(ctx); err != nil {
 			return err
 		}
 	}
@@ -150,24 +149,26 @@ func lock(dir string) (unlock func(), err error) {
 	return func() { file.Close() }, nil
 }
 
+// lastEnd is the key that is written at the end of each roll-back: its revision
+// is where etcd then stood. No API server looks outside its own prefix.
+const lastEnd = "mayfly/last-rollback"
+
 // forgetLast forgets what was before the end of the last roll-back, and remembers
 // the end of this one. Of this one some watches may still have to hear.
-func (s store) forgetLast(ctx context.Context, dir string) error {
-	file := filepath.Join(dir, ".revision")
-	now, err := s.revision(ctx)
+func (s store) forgetLast(ctx context.Context) error {
+	last, err := s.client.Get(ctx, lastEnd)
 	if err != nil {
-		return err
+		return fmt.Errorf("read the end of the last roll-back: %w", err)
 	}
-	if last, err := os.ReadFile(file); err == nil {
-		revision, err := strconv.ParseInt(string(last), 10, 64)
-		if err != nil {
-			return fmt.Errorf("%s: %w", file, err)
-		}
-		if err := s.forget(ctx, revision); err != nil {
-			return err
-		}
+	// Written by each one, though nothing else may be: what etcd forgets while
+	// somebody reads counts as used until a later write.
+	if _, err := s.client.Put(ctx, lastEnd, ""); err != nil {
+		return fmt.Errorf("write the end of the roll-back: %w", err)
 	}
-	return os.WriteFile(file, []byte(strconv.FormatInt(now, 10)), 0o600)
+	if len(last.Kvs) == 0 {
+		return nil
+	}
+	return s.forget(ctx, last.Kvs[0].ModRevision)
 }
 
 // writeOnce looks and writes what differs, statuses too.

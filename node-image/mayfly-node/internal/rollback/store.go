@@ -74,15 +74,6 @@ func (s store) forget(ctx context.Context, revision int64) error {
 	return s.shrink(ctx)
 }
 
-// revision is the present one.
-func (s store) revision(ctx context.Context) (int64, error) {
-	response, err := s.client.Get(ctx, root, clientv3.WithPrefix(), clientv3.WithCountOnly())
-	if err != nil {
-		return 0, fmt.Errorf("read etcd's revision: %w", err)
-	}
-	return response.Header.Revision, nil
-}
-
 // shrink gives room back that a suite took by its size. etcd answers nobody
 // meanwhile, so what it will fill again soon stays.
 func (s store) shrink(ctx context.Context) error {
