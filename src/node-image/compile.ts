@@ -19,10 +19,14 @@ import {
 } from './recipe.ts'
 import { crossCompiler, pkgConfigPath, run } from './toolchain.ts'
 
-/** What every compilation depends on. */
-export interface CompileContext {
+/** Where the sources are. */
+interface Sources {
   /** The `node-image/` folder. */
   sources: string
+}
+
+/** What every compilation depends on. */
+export interface CompileContext extends Sources {
   arch: Architecture
   goVersion: string
   /** Seconds since 1970 that stand in for the time of the build. */
@@ -160,13 +164,13 @@ async function checkoutVersion(dir: string): Promise<string | undefined> {
 }
 
 /** The folder with Kubernetes' own sources: the checkout, or the main module in Go's module cache. */
-async function kubernetesFolder(source: KubernetesSource, context: CompileContext): Promise<string> {
+async function kubernetesFolder(source: KubernetesSource, context: Sources): Promise<string> {
   if (source.kind === 'checkout') return source.dir
   return downloaded('k8s.io/kubernetes', source.version, context)
 }
 
 /** The folder of a module in Go's module cache. */
-async function downloaded(module: string, version: string, context: CompileContext): Promise<string> {
+async function downloaded(module: string, version: string, context: Sources): Promise<string> {
   const cwd = join(context.sources, 'kubernetes')
   const listed = await run('go', ['mod', 'download', '-json', `${module}@${version}`], { cwd })
   return (JSON.parse(listed) as { Dir: string }).Dir
@@ -183,7 +187,8 @@ export async function compileKubernetes(
   const flags = ['-trimpath', '-buildvcs=false', `-ldflags=${ldflags}`]
   const pinned = source.kind === 'modules' ? modulesOf(source.version) : 'go.mod'
   const sums = pinned.replace(/mod$/, 'sum')
-  const ours = await hashFolder(dir, (name) => name.endsWith('.go') || name === pinned || name === sums)
+  const isOurs = (name: string) => name.endsWith('.go') && !name.endsWith('_test.go')
+  const ours = await hashFolder(dir, (name) => isOurs(name) || name === pinned || name === sums)
   const shared = await sharedSources(context)
   const inputs = [source, flags, context.arch, context.goVersion, ours, shared, sourceChanges]
   const checkoutState = source.kind === 'checkout' ? await treeState(source.dir) : 0
@@ -192,12 +197,9 @@ export async function compileKubernetes(
     await mkdir(bin)
     const scratch = join(draft, 'source')
     const module = await kubernetesModule(source, context, scratch)
-    const changes = source.unchanged
-      ? []
-      : [await overlayChanges(module.changed, join(dir, 'added'), join(scratch, 'changes'))]
     // Go calls a program after the module or its folder.
     const output = ['-o', bin, ...kubernetesPackages]
-    await goBuild(module.dir, [...module.flags, ...changes, ...flags, ...output], context)
+    await goBuild(module.dir, [...module.flags, ...flags, ...output], context)
     await rm(scratch, { recursive: true })
     for (const [program, names] of Object.entries(kubernetesPrograms))
       for (const name of names) await symlink(program, join(bin, name))
@@ -217,20 +219,37 @@ export async function compileKubernetes(
   return cached(`kubernetes-${context.arch}`, [inputs, checkoutState], produce, announce)
 }
 
-/** The module that is compiled, in a form in which files of Kubernetes can be overlaid. */
+/** The module that is compiled, with our changes to Kubernetes. */
 interface KubernetesModule {
   dir: string
+  /** What Go has to be told about it. */
   flags: string[]
-  changed: ChangedModules
 }
 
-/** Go overlays nothing in its module cache: the module is built with links to the folders there instead. */
-async function kubernetesModule(
+/**
+ * Makes the module that Kubernetes is compiled from.
+ *
+ * @param scratch Folder for it, which must not exist; nothing outside is changed
+ */
+export async function kubernetesModule(
   source: KubernetesSource,
-  context: CompileContext,
+  context: Sources,
   scratch: string,
 ): Promise<KubernetesModule> {
   await mkdir(scratch)
+  const { changed, ...module } = await overlayable(source, context, scratch)
+  if (source.unchanged) return module
+  const added = join(context.sources, 'kubernetes/added')
+  const overlay = await overlayChanges(changed, added, join(scratch, 'changes'))
+  return { ...module, flags: [...module.flags, overlay] }
+}
+
+/** Go overlays nothing in its module cache: the module is built with links to the folders there instead. */
+async function overlayable(
+  source: KubernetesSource,
+  context: Sources,
+  scratch: string,
+): Promise<KubernetesModule & { changed: ChangedModules }> {
   const dir = join(context.sources, 'kubernetes')
   if (source.kind === 'checkout') {
     return { dir, flags: await moduleFile(source, dir, scratch), changed: modulesOfTree(source.dir) }

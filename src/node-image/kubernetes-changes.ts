@@ -1,5 +1,6 @@
+import { existsSync } from 'node:fs'
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { dirname, join, posix } from 'node:path'
 import { MayflyError } from '../errors.ts'
 
 /** A passage of Kubernetes' source that reads otherwise in a node image of ours. */
@@ -94,7 +95,7 @@ export const sourceChanges: readonly SourceChange[] = [
   {
     file: `${serverLibrary}/pkg/server/routes/openapi.go`,
     from: '\tfor gv, ws := range grouped {',
-    to: '\tdescribeOnDemand(openAPIVersionedService, grouped, func(grouped map[string][]*restful.WebService, openAPIVersionedService described) {\n\tfor gv, ws := range grouped {',
+    to: '\toa.describeOnDemand(openAPIVersionedService, grouped, func(oa OpenAPI, openAPIVersionedService described) {\n\tfor gv, ws := range grouped {',
   },
   {
     file: `${serverLibrary}/pkg/server/routes/openapi.go`,
@@ -298,10 +299,25 @@ export async function overlayChanges(
     await writeFile(replacement, withChanges(file, await readFile(upstream, 'utf8')))
     replacements[upstream] = replacement
   }
-  for (const file of addedFiles) replacements[sourceOf(modules, file)] = join(added, file)
+  for (const file of [...addedFiles, ...addedTests(added)])
+    replacements[sourceOf(modules, file)] = join(added, file)
   const overlay = join(scratch, 'overlay.json')
   await writeFile(overlay, JSON.stringify({ Replace: replacements }))
   return `-overlay=${overlay}`
+}
+
+/** The tests of the files that are ours; mayfly's own package has none. */
+function addedTests(added: string): string[] {
+  return addedFiles
+    .map((file) => file.replace(/\.go$/, '_test.go'))
+    .filter((file) => existsSync(join(added, file)))
+}
+
+/** The packages of Kubernetes that have tests of ours, by the paths by which Go knows them. */
+export function testedPackages(added: string): string[] {
+  const pathOf = (file: string) =>
+    file.startsWith(staging) ? file.slice(staging.length) : `k8s.io/kubernetes/${file}`
+  return addedTests(added).map((file) => posix.dirname(pathOf(file)))
 }
 
 /** Where Go looks for a file of Kubernetes' source. */

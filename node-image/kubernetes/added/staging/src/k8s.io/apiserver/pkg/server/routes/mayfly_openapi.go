@@ -9,14 +9,17 @@ package routes
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
+	"sync"
 
 	restful "github.com/emicklei/go-restful/v3"
 
 	"k8s.io/apiserver/pkg/server/mux"
 	builder2 "k8s.io/kube-openapi/pkg/builder"
 	"k8s.io/kube-openapi/pkg/cached"
+	"k8s.io/kube-openapi/pkg/common"
 	"k8s.io/kube-openapi/pkg/common/restfuladapter"
 	"k8s.io/kube-openapi/pkg/handler"
 	"k8s.io/kube-openapi/pkg/handler3"
@@ -59,20 +62,38 @@ func (d described) UpdateGroupVersion(groupVersion string, spec *spec3.OpenAPI) 
 	d[groupVersion] = spec
 }
 
-// describeOnDemand has each group version described when it is asked for.
-func describeOnDemand(
+// describeOnDemand has the group versions described, all of them and one after
+// the other, when one is asked for: whoever asks mostly begins with the list of
+// all, which wants all of them at the same time.
+func (oa OpenAPI) describeOnDemand(
 	service *handler3.OpenAPIService,
 	grouped map[string][]*restful.WebService,
-	describe func(grouped map[string][]*restful.WebService, into described),
+	describe func(oa OpenAPI, into described),
 ) {
-	for groupVersion, services := range grouped {
-		service.UpdateGroupVersionLazy(groupVersion, cached.Once(cached.Func(func() (*spec3.OpenAPI, string, error) {
-			into := described{}
-			describe(map[string][]*restful.WebService{groupVersion: services}, into)
-			if into[groupVersion] == nil {
-				return nil, "", fmt.Errorf("no OpenAPI v3 for group %s", groupVersion)
+	describeAll := sync.OnceValue(func() described {
+		into := described{}
+		describe(OpenAPI{V3Config: withOwnDefinitions(oa.V3Config)}, into)
+		return into
+	})
+	for groupVersion := range grouped {
+		service.UpdateGroupVersionLazy(groupVersion, cached.Func(func() (*spec3.OpenAPI, string, error) {
+			if one := describeAll()[groupVersion]; one != nil {
+				return one, unchanging, nil
 			}
-			return into[groupVersion], unchanging, nil
-		})))
+			return nil, "", fmt.Errorf("no OpenAPI v3 for group %s", groupVersion)
+		}))
 	}
+}
+
+// withOwnDefinitions gives a description what it writes to: the servers of one
+// process share their definitions of types, and the builder writes to the
+// extensions of each that it meets, while another's may be written down.
+func withOwnDefinitions(shared *common.OpenAPIV3Config) *common.OpenAPIV3Config {
+	own := *shared
+	own.Definitions = maps.Clone(shared.Definitions)
+	for name, definition := range own.Definitions {
+		definition.Schema.Extensions = maps.Clone(definition.Schema.Extensions)
+		own.Definitions[name] = definition
+	}
+	return &own
 }
