@@ -25,6 +25,7 @@ export interface Written {
 export interface Settled {
   pending: string[]
   repeats: number
+  gone: string[]
   keys: number
 }
 

@@ -12,7 +12,7 @@ import { label } from '../reaper/index.ts'
 import { until, type WaitLimits } from '../wait.ts'
 import { type Capture, captureOf, differencesFromCapture } from './capture.ts'
 import { startEarly } from './early-program.ts'
-import { type Control, finishNode, startControl, type Written } from './in-nodes.ts'
+import { type Control, finishNode, type NodeDone, startControl, type Written } from './in-nodes.ts'
 import type { RollbackOptions, RollbackReport, SettledReport } from './report.ts'
 import type { Snapshot } from './snapshot.ts'
 import type { SnapshotTarget } from './take.ts'
@@ -160,14 +160,22 @@ async function finish(
       }
     }
     const withPods = plan.spec.controlPlaneOnly ? [] : snapshot.nodes
-    const nodes = await Promise.all(
-      withPods.map(async ({ name }) => {
-        const done = await finishOnce(name)
-        return { name, ...done, goneMs: elapsed() - done.tookMs + done.goneMs }
-      }),
-    )
-    const { pending, repeats, keys } = await control.end()
+    const onAll = (finishOne: (name: string) => Promise<NodeDone>) =>
+      Promise.all(
+        withPods.map(async ({ name }) => {
+          const done = await finishOne(name)
+          return { name, ...done, goneMs: elapsed() - done.tookMs + done.goneMs }
+        }),
+      )
+    const nodes = await onAll(finishOnce)
+    const { pending, repeats, gone, keys } = await control.end()
     startEarly(engine, controlPlane)
+    if (gone.length > 0) {
+      const wanted = written.wanted.filter((uid) => !gone.includes(uid))
+      nodes.push(
+        ...(await onAll((name) => finishNode(engine, name, snapshot, { ...written, gone, wanted }, limits))),
+      )
+    }
     const late = nodes.flatMap(({ name, pending }) => pending.map((what) => `${name}: ${what}`))
     assertReached(snapshot, [...pending, ...late])
     return {

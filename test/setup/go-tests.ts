@@ -27,7 +27,7 @@ function test(cwd: string, packages: readonly string[], flags: readonly string[]
 
 for (const module of ['mayfly-node', 'rest']) test(join(recipeDir, module), ['./...'])
 
-// What stands beside Kubernetes' own files is tested where it is compiled, with Kubernetes' own tests of these packages.
+// What stands beside Kubernetes' own files is tested where it is compiled.
 const scratch = mkdtempSync(join(tmpdir(), 'mayfly-go-tests-'))
 try {
   const source = { kind: 'modules', version: kubernetesVersions[0] } as const

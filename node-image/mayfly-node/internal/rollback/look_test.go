@@ -172,6 +172,39 @@ func TestDeletedPodComesBackUnderAnotherUID(t *testing.T) {
 	}
 }
 
+// Controllers that still want the old state make pods and delete others while a
+// roll-back settles; kubelets give those a grace period, and nodes must not.
+func TestPodsThatEndLateAreTold(t *testing.T) {
+	etcd := startEtcd(t)
+	const kept, late = "/registry/pods/default/web", "/registry/pods/default/late"
+	// Not Ready, which nobody would make it again here.
+	saved, deleted, made := runningPod(), runningPod(), runningPod()
+	saved.Status.Conditions = nil
+	etcd.set(t, map[string][]byte{kept: storedAs(t, "Pod", saved)})
+	target := etcd.save(t)
+	now := metav1.Now()
+	deleted.DeletionTimestamp = &now
+	made.Name, made.UID = "late", "22222222-2222-2222-2222-222222222222"
+	nodesDone := make(chan struct{})
+	go func() {
+		defer close(nodesDone)
+		etcd.set(t, map[string][]byte{kept: storedAs(t, "Pod", deleted), late: storedAs(t, "Pod", made)})
+		for t.Context().Err() == nil {
+			pods := etcd.get(t)
+			_, isLateThere := pods[late]
+			again, isBack := pods[kept]
+			if !isLateThere && isBack && readAs(t, again, &corev1.Pod{}).UID != uid {
+				return
+			}
+		}
+	}()
+	end, err := target.settle(t.Context(), etcd, nodesDone)
+	slices.Sort(end.Gone)
+	if err != nil || !slices.Equal(end.Gone, []string{uid, string(made.UID)}) {
+		t.Errorf("told to end: %v, %v", end.Gone, err)
+	}
+}
+
 // A Service answers as before only when its controller has seen its pods again.
 func TestServiceWaitsForItsEndpoints(t *testing.T) {
 	etcd := startEtcd(t)

@@ -58,6 +58,9 @@ type settled struct {
 	// Repeats is how often something had to be written again, because
 	// somebody was still at work on the old state.
 	Repeats int `json:"repeats"`
+	// Gone are UIDs of more pods that end: somebody who still was at work on
+	// the old state made or deleted them after it was written back.
+	Gone []string `json:"gone"`
 	// Keys is how many keys were compared at the end and found to be as saved.
 	Keys   int   `json:"keys"`
 	TookMs int64 `json:"tookMs"`
@@ -195,7 +198,7 @@ func (t *target) write(ctx context.Context, s store, d *difference) error {
 // settle repeats what others undo, until everything is as it was, the nodes are
 // done, and nothing has changed for a while.
 func (t *target) settle(ctx context.Context, s store, nodesDone <-chan struct{}) (settled, error) {
-	end := settled{Event: "settled", Pending: []string{}, Keys: len(t.state)}
+	end := settled{Event: "settled", Pending: []string{}, Gone: []string{}, Keys: len(t.state)}
 	changes := s.client.Watch(ctx, root, clientv3.WithPrefix())
 	polished := false
 	for first := true; ; first = false {
@@ -207,6 +210,7 @@ func (t *target) settle(ctx context.Context, s store, nodesDone <-chan struct{})
 		if err != nil {
 			return end, err
 		}
+		end.Gone = append(end.Gone, d.gone...)
 		pending := d.pending()
 		switch {
 		case !d.isEmpty():
