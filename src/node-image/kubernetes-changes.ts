@@ -7,8 +7,6 @@ import { MayflyError } from '../errors.ts'
 export interface SourceChange {
   /** Path in Kubernetes' source. */
   file: string
-  /** Where the passage was in older versions. */
-  formerly?: string
   /** As upstream has it, since v1.34 at least. */
   from: string
   to: string
@@ -20,7 +18,6 @@ const clientLibrary = `${staging}k8s.io/client-go`
 const serverLibrary = `${staging}k8s.io/apiserver`
 const aggregatorLibrary = `${staging}k8s.io/kube-aggregator`
 const controllerLibrary = `${staging}k8s.io/controller-manager`
-const watchCache = `${serverLibrary}/pkg/storage/cacher`
 const typeConverters = `${serverLibrary}/pkg/admission/plugin/policy/mutating/patch/typeconverter.go`
 const clientBuilder = `${controllerLibrary}/pkg/clientbuilder/client_builder_dynamic.go`
 const openAPIAggregator = `${aggregatorLibrary}/pkg/controllers/openapiv3/aggregator/aggregator.go`
@@ -195,13 +192,6 @@ export const sourceChanges: readonly SourceChange[] = [
     from: '"Failed creating a mirror pod", "pod", klog.KObj(staticPod))',
     to: '"Failed creating a mirror pod", "pod", klog.KObj(staticPod))\n\t\t\t\tkl.offerMirrorAgain(ctx, staticPod)',
   },
-  // What no watch is promised any more: see mayfly_history.go.
-  {
-    file: `${watchCache}/watch_cache_history.go`,
-    formerly: `${watchCache}/watch_cache.go`,
-    from: '\tw.resizeCacheLocked(event.RecordTime)\n\tif w.isCacheFullLocked() {',
-    to: '\tw.resizeCacheLocked(event.RecordTime)\n\tif removeOld(w.cache, &w.startIndex, w.endIndex, event.RecordTime.Add(-w.eventFreshDuration)) {\n\t\tw.removedEventSinceRelist = true\n\t}\n\tif w.isCacheFullLocked() {',
-  },
   // Between a deleted pod's end and the removal of what the container runtime keeps of it: suites leave a hundred a minute.
   {
     file: 'pkg/kubelet/kubelet.go',
@@ -264,7 +254,6 @@ const addedFiles = [
   `${serverLibrary}/pkg/admission/plugin/policy/mutating/patch/mayfly_first.go`,
   `${aggregatorLibrary}/pkg/controllers/openapiv3/aggregator/mayfly_asked.go`,
   `${serverLibrary}/pkg/storage/storagebackend/factory/mayfly_shared.go`,
-  `${watchCache}/mayfly_history.go`,
   `${clientLibrary}/util/cert/mayfly_selfsigned.go`,
   `${controllerLibrary}/pkg/clientbuilder/mayfly_once.go`,
 ]
@@ -301,13 +290,12 @@ export async function overlayChanges(
   added: string,
   scratch: string,
 ): Promise<string> {
-  const files = new Map(sourceChanges.map(({ file, formerly }) => [file, formerly]))
+  const files = new Set(sourceChanges.map(({ file }) => file))
   const replacements: Record<string, string> = {}
-  for (const [file, formerly] of files) {
+  for (const file of files) {
     const replacement = join(scratch, file)
     await mkdir(dirname(replacement), { recursive: true })
-    const present = sourceOf(modules, file)
-    const upstream = formerly && !existsSync(present) ? sourceOf(modules, formerly) : present
+    const upstream = sourceOf(modules, file)
     await writeFile(replacement, withChanges(file, await readFile(upstream, 'utf8')))
     replacements[upstream] = replacement
   }
