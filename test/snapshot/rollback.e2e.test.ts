@@ -141,9 +141,8 @@ describe('after a roll-back nothing is left of a suite that', () => {
     }
     // Kubelets take folders and cgroups of pods down a moment after their processes.
     await expect.poll(() => more(before), { timeout: 30_000, interval: 500 }).toEqual([])
-    // Each pod has three, of which the kernel would keep two or three for good, some 60 here. Those that are the first
-    // to read a program keep it, which after a new image are up to 20.
-    await expect.poll(memoryCgroups, { timeout: 10_000 }).toBeLessThan(cgroups + 40)
+    // Each pod has three, of which the kernel would keep two or three for good; some 60 here.
+    await expect.poll(memoryCgroups, { timeout: 10_000 }).toBeLessThan(cgroups + 20)
     await expectToWork()
   })
 
