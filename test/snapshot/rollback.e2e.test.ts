@@ -179,6 +179,27 @@ test('a roll-back that is killed half-way is made good by the next one', async (
   await expectToWork()
 })
 
+test('a container that is about to be started when its pod has to go is let start', async () => {
+  const [node] = cluster.nodes
+  const uid = '01234567-89ab-cdef-0123-456789abcdef'
+  const bundle = {
+    ociVersion: '1.0.0',
+    process: { user: { uid: 0, gid: 0 }, args: ['/bin/sleep', '600'], cwd: '/' },
+    root: { path: '/', readonly: true },
+    // A cgroup where kubelets don't look for pods
+    linux: { cgroupsPath: `/pod${uid}/late`, namespaces: [{ type: 'pid' }, { type: 'mount' }] },
+  }
+  await node?.writeFile('/run/late/config.json', JSON.stringify(bundle))
+  const crun = async (args: string) => node?.exec(['sh', '-c', `crun ${args} > /dev/null 2>&1`])
+  expect(await crun('create --bundle=/run/late late')).toMatchObject({ exitCode: 0 })
+  const request = { dir: '/nowhere', gone: [uid], wanted: [], volumes: [], beforeMs: 0, timeoutMs: 20_000 }
+  const ending = node?.exec(['mayfly-node', 'rollback-node'], { stdin: JSON.stringify(request) })
+  await new Promise((resolve) => setTimeout(resolve, 1000))
+  expect(await crun('start late')).toMatchObject({ exitCode: 0 })
+  expect(JSON.parse((await ending)?.stdout ?? '')).toMatchObject({ ended: 1, pending: [] })
+  expect(await crun('delete late')).toMatchObject({ exitCode: 0 })
+})
+
 test('the program that waits for the next roll-back is one, and may be killed', async () => {
   const [controlPlane] = cluster.nodes
   const waiting = ['-fx', 'mayfly-node rollback']

@@ -19,7 +19,8 @@ const (
 	// can't be watched.
 	lookAgain = 20 * time.Millisecond
 	// patience is how long the kubelet has to take a pod's sandbox down,
-	// network and all, before its process is killed as well.
+	// network and all, and a container runtime to turn its process into a
+	// container's, before these are killed as well.
 	patience = 5 * time.Second
 	// sandboxCommand is the process that does nothing but hold a pod's namespaces.
 	sandboxCommand = "pause"
@@ -33,9 +34,10 @@ var podCgroup = regexp.MustCompile(`pod([0-9a-f]{8}(?:[-_]?[0-9a-f]{4}){3}[-_]?[
 
 // process is one of a pod.
 type process struct {
-	id      int
-	pod     string
-	sandbox bool
+	id  int
+	pod string
+	// passing is a process that others are to end or to change.
+	passing bool
 	cgroups string
 }
 
@@ -64,7 +66,7 @@ func endPods(ctx context.Context, request nodeRequest) (ending, error) {
 			if _, known := end.pods[p.pod]; !known {
 				end.pods[p.pod] = memoryOfPod(p.cgroups)
 			}
-			if p.sandbox && time.Since(start) < patience {
+			if p.passing && time.Since(start) < patience {
 				continue
 			}
 			end.gone = time.Now()
@@ -112,10 +114,17 @@ func condemned(request nodeRequest) ([]process, error) {
 			continue // it has ended, and its parent has not asked yet
 		}
 		if slices.Contains(request.Gone, pod) || started.Before(before) {
-			found = append(found, process{id, pod, command == sandboxCommand, string(cgroups)})
+			found = append(found, process{id, pod, isPassing(command), string(cgroups)})
 		}
 	}
 	return found, nil
+}
+
+// isPassing tells what the kubelet takes down (sandboxes) or a container runtime
+// is about to turn into a container from the rest. crun waits for ever to start a
+// container whose process was killed just before, and with it the kubelet.
+func isPassing(command string) bool {
+	return command == sandboxCommand || command == "crun" || strings.HasPrefix(command, "runc:[")
 }
 
 // podOfCgroups is the UID of the pod that a process with these cgroups belongs to.

@@ -75,6 +75,17 @@ func TestStatOfThisProcess(t *testing.T) {
 	}
 }
 
+func TestWhatOthersEndOrChangeIsPassing(t *testing.T) {
+	for command, want := range map[string]bool{
+		"pause": true, "crun": true, "runc:[2:INIT]": true,
+		"sh": false, "crunch": false, "runc": false, "": false,
+	} {
+		if isPassing(command) != want {
+			t.Errorf("%q is passing: %t", command, !want)
+		}
+	}
+}
+
 func TestCommandsMayHaveParentheses(t *testing.T) {
 	command, state, _ := parseStat("7 (a) b (c)) Z" + strings.Repeat(" 1", 30))
 	if command != "a) b (c)" || state != "Z" {
