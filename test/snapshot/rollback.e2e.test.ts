@@ -184,14 +184,17 @@ test('a container that is about to be started when its pod has to go is let star
   const uid = '01234567-89ab-cdef-0123-456789abcdef'
   const bundle = {
     ociVersion: '1.0.0',
-    process: { user: { uid: 0, gid: 0 }, args: ['/bin/sleep', '600'], cwd: '/' },
-    root: { path: '/', readonly: true },
+    process: { user: { uid: 0, gid: 0 }, args: ['/usr/bin/sleep', '600'], cwd: '/' },
+    root: { path: '/' },
+    mounts: [],
     // A cgroup where kubelets don't look for pods
-    linux: { cgroupsPath: `/pod${uid}/late`, namespaces: [{ type: 'pid' }, { type: 'mount' }] },
+    linux: { cgroupsPath: `/pod${uid}/late`, namespaces: [{ type: 'pid' }] },
   }
-  await node?.writeFile('/run/late/config.json', JSON.stringify(bundle))
-  const crun = async (args: string) => node?.exec(['sh', '-c', `crun ${args} > /dev/null 2>&1`])
-  expect(await crun('create --bundle=/run/late late')).toMatchObject({ exitCode: 0 })
+  await node?.writeFile('/root/late/config.json', JSON.stringify(bundle))
+  const crun = async (args: string) => node?.exec(['sh', '-c', `crun ${args} < /dev/null > /dev/null 2>&1`])
+  // What a first run may have left
+  await crun('delete --force late')
+  expect(await crun('create --bundle=/root/late late')).toMatchObject({ exitCode: 0 })
   const request = { dir: '/nowhere', gone: [uid], wanted: [], volumes: [], beforeMs: 0, timeoutMs: 20_000 }
   const ending = node?.exec(['mayfly-node', 'rollback-node'], { stdin: JSON.stringify(request) })
   await new Promise((resolve) => setTimeout(resolve, 1000))
