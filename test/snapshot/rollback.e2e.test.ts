@@ -141,8 +141,8 @@ describe('after a roll-back nothing is left of a suite that', () => {
     }
     // Kubelets take folders and cgroups of pods down a moment after their processes.
     await expect.poll(() => more(before), { timeout: 30_000, interval: 500 }).toEqual([])
-    // Each pod has three, of which the kernel would keep two or three for good; some 60 here.
-    await expect.poll(memoryCgroups, { timeout: 10_000 }).toBeLessThan(cgroups + 20)
+    // Each pod has three, of which the kernel would keep some for good: 32 to 73 here, and -3 to 20 as it is.
+    await expect.poll(memoryCgroups, { timeout: 10_000 }).toBeLessThan(cgroups + 28)
     await expectToWork()
   })
 
