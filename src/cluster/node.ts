@@ -7,14 +7,12 @@ import {
   type ExecResult,
   exec,
   pauseContainer,
-  putFiles,
-  readFile,
   startContainer,
   stopContainer,
   unpauseContainer,
 } from '../engine/index.ts'
-import { MayflyError } from '../errors.ts'
 import type { WaitLimits } from '../wait.ts'
+import { readNodeFile, writeNodeFile } from './node-files.ts'
 
 /**
  * How long a wait for a started node may take.
@@ -81,23 +79,27 @@ export class ClusterNode {
   }
 
   /**
-   * Reads a file of the node.
+   * Reads a file of the node: as its processes see it, or as it lies on the disk of a node that is stopped or paused.
    *
-   * @throws MayflyError `EXEC_FAILED` when there is no such file
+   * @throws MayflyError `EXEC_FAILED` with the reason, such as that there is no such file
    */
-  async readFile(path: string): Promise<Buffer> {
-    const content = await readFile(this.#engine, this.name, path)
-    if (!content) throw new MayflyError('EXEC_FAILED', `Node ${this.name} has no file ${path}`)
-    return content
+  readFile(path: string): Promise<Buffer> {
+    return readNodeFile(this.#engine, this.name, path)
   }
 
-  /** Writes a file of the node; missing folders are made. */
+  /**
+   * Writes a file of the node, running or not; missing folders are made. What is written to `/run` or `/tmp` while the
+   * node is stopped is lost.
+   *
+   * @param options.mode Permission bits, default 0o644
+   * @throws MayflyError `EXEC_FAILED` with the reason when the file can't be written
+   */
   writeFile(
     path: string,
     content: string | Uint8Array,
     { mode = 0o644 }: { mode?: number } = {},
   ): Promise<void> {
-    return putFiles(this.#engine, this.name, [{ path, content, mode }])
+    return writeNodeFile(this.#engine, this.name, { path, content, mode })
   }
 
   /** Freezes every process of the node, as a machine that hangs. */

@@ -228,17 +228,37 @@ describe('pods', () => {
 })
 
 describe('nodes', () => {
-  test('run commands, and their files are read and written', async () => {
+  test('run commands', async () => {
     const node = cluster.node(worker)
     expect(await node.exec(['sh', '-c', 'cat; exit 3'], { stdin: 'in' })).toMatchObject({
       exitCode: 3,
       stdout: 'in',
     })
-    await node.writeFile('/etc/some/where', 'text')
-    expect(String(await node.readFile('/etc/some/where'))).toBe('text')
     expect(await node.logs()).toContain('Reached target')
-    await expect(node.readFile('/no/such')).rejects.toMatchObject({ code: 'EXEC_FAILED' })
     expect(() => cluster.node('nobody')).toThrow(/has no node "nobody", only /)
+  })
+
+  test.for(['/etc/some/where', '/run/some/where'])('read and write the file %s', async (path) => {
+    const node = cluster.node(worker)
+    const content = Buffer.from([0, 0xff, 10])
+    await node.writeFile(path, content, { mode: 0o750 })
+    expect(await node.readFile(path)).toEqual(content)
+    const inside = await node.exec(['sh', '-c', `od -An -tx1 ${path} && stat -c %a ${path}`])
+    expect(inside.stdout).toBe(' 00 ff 0a\n750\n')
+    await expect(node.readFile(`${path}/else`)).rejects.toMatchObject({ code: 'EXEC_FAILED' })
+    await expect(node.writeFile(`${path}/else`, '')).rejects.toMatchObject({ code: 'EXEC_FAILED' })
+  })
+
+  test('read and write files while they are paused', async () => {
+    const node = cluster.node(worker)
+    await node.pause()
+    try {
+      await node.writeFile('/etc/paused', 'text')
+      expect(String(await node.readFile('/etc/paused'))).toBe('text')
+      await expect(node.readFile('/no/such')).rejects.toThrow(/has no file \/no\/such/)
+    } finally {
+      await node.unpause()
+    }
   })
 
   test('lose what a kube-proxy of another mode left there', { timeout: 60_000 }, async () => {
