@@ -107,8 +107,9 @@ function installDependencies() {
     .digest('hex')
   const stamp = join(root, 'node_modules', '.mayfly-lock')
   if (existsSync(stamp) && readFileSync(stamp, 'utf8') === lock) return 'up to date'
-  // Not `npm ci`: it refuses a lock file written where a registry lacks other platforms' optional packages.
-  run('npm', ['install', '--no-progress', '--loglevel=error'], { cwd: root })
+  // Not `npm ci`: it refuses a lock file written where a registry lacks other platforms' optional packages. A setup
+  // changes no file of the checkout: npm's own versions write the same lock differently.
+  run('npm', ['install', '--no-save', '--no-progress', '--loglevel=error'], { cwd: root })
   mkdirSync(join(root, 'node_modules'), { recursive: true })
   writeFileSync(stamp, lock)
   return undefined
