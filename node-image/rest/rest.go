@@ -16,7 +16,8 @@ const (
 	garbagePercent = 50
 	// A program is at rest that uses less than this part of a processor.
 	restShare = 10
-	// Less than this part of what it has is not worth a collection.
+	// While it stays at rest, less than this part of what it has is not worth a
+	// collection.
 	gainShare = 8
 )
 
@@ -26,8 +27,8 @@ const (
 const variable = "MAYFLY_TRIM_AFTER"
 
 // GiveBackMemory returns to the system, in the background, what the program does
-// not need any more: first when it has started, then whenever it has come to rest
-// and has more than it had after the last time. Go by itself returns memory over
+// not need any more: first when it has started, then whenever it comes to rest,
+// and when it has grown by an eighth at rest. Go by itself returns memory over
 // minutes, and not all of it.
 func GiveBackMemory() {
 	while, err := time.ParseDuration(os.Getenv(variable))
@@ -46,15 +47,21 @@ func giveBack(while time.Duration) {
 	}
 }
 
-// waitForMore waits until the program is at rest and has more memory than it kept.
+// waitForMore waits until the program is at rest and has more memory than it kept:
+// any at all when it has just worked, for by itself it would keep that for good.
 func waitForMore(kept uint64, while time.Duration) {
+	least := kept + kept/gainShare
 	for {
 		before := processorTime()
 		time.Sleep(while)
-		atRest := processorTime()-before < while/restShare
-		if atRest && resident() > kept+kept/gainShare {
+		if processorTime()-before >= while/restShare {
+			least = kept
+			continue
+		}
+		if resident() > least {
 			return
 		}
+		least = kept + kept/gainShare
 	}
 }
 

@@ -41,3 +41,23 @@ func TestMemoryIsGivenBackAtRestAndAgainLater(t *testing.T) {
 		}
 	}
 }
+
+func TestAfterWorkEvenLittleIsGivenBack(t *testing.T) {
+	const while = 20 * time.Millisecond
+	debug.FreeOSMemory()
+	has := resident()
+	worthIt := make(chan struct{})
+	go func() {
+		// It has a fifteenth more than it kept.
+		waitForMore(has-has/16, while)
+		close(worthIt)
+	}()
+	select {
+	case <-worthIt:
+		t.Fatal("a fifteenth was worth a collection at rest")
+	case <-time.After(20 * while):
+	}
+	for begun := time.Now(); time.Since(begun) < 5*while; {
+	}
+	<-worthIt
+}

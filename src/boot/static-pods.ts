@@ -78,7 +78,7 @@ export function staticPodTemplate(manifest: string, from: Origin, uid?: string):
     if (container.readinessProbe) Object.assign(container.readinessProbe, { periodSeconds: 1 })
     container.command = container.command.map((argument) => templateArgument(argument, from.cluster))
     if (pod.metadata.name === 'etcd') container.command.push(...etcdArguments)
-    container.env = [...(container.env ?? []), { name: trimVariable.name, value: trimVariable.value }]
+    container.env = [...(container.env ?? []), ...variablesOf(pod.metadata.name)]
   }
   return {
     manifest: onAnyNode(stringify(pod), from),
@@ -102,7 +102,10 @@ export function recordedPodTemplates(
     const containers = pod.containers.map((container) => ({
       ...container,
       command: commands?.get(container.metadata.name) ?? container.command,
-      envs: [...(container.envs ?? []), { key: trimVariable.name, value: trimVariable.value }],
+      envs: [
+        ...(container.envs ?? []),
+        ...variablesOf(pod.name).map(({ name, value }) => ({ key: name, value })),
+      ],
     }))
     return { ...pod, containers }
   })
@@ -114,6 +117,17 @@ export function recordedPodTemplates(
  * ended by then; the twin is in node-image/rest.
  */
 export const trimVariable = { name: 'MAYFLY_TRIM_AFTER', value: '7s' } as const
+
+/**
+ * etcd keeps the last changes of its log in memory for members that were away, by default 5000 of them, some 15 MiB. A
+ * member that was away for longer gets a copy of the data. As a variable, for etcd before 3.6 does not know the flag.
+ */
+const etcdVariable = { name: 'ETCD_SNAPSHOT_CATCHUP_ENTRIES', value: '500' } as const
+
+/** What the container of a static pod gets beside the variables that it has. */
+function variablesOf(pod: string): { name: string; value: string }[] {
+  return [{ ...trimVariable }, ...(pod === 'etcd' ? [{ ...etcdVariable }] : [])]
+}
 
 const etcdArguments = [
   '--unsafe-no-fsync=true',

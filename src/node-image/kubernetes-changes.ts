@@ -10,6 +10,8 @@ export interface SourceChange {
   /** As upstream has it, since v1.34 at least. */
   from: string
   to: string
+  /** The same in versions that do not have the file. */
+  earlier?: SourceChange
 }
 
 /** Go modules of their own within Kubernetes' source. */
@@ -19,6 +21,7 @@ const serverLibrary = `${staging}k8s.io/apiserver`
 const aggregatorLibrary = `${staging}k8s.io/kube-aggregator`
 const controllerLibrary = `${staging}k8s.io/controller-manager`
 const typeConverters = `${serverLibrary}/pkg/admission/plugin/policy/mutating/patch/typeconverter.go`
+const watchCache = `${serverLibrary}/pkg/storage/cacher`
 const clientBuilder = `${controllerLibrary}/pkg/clientbuilder/client_builder_dynamic.go`
 const openAPIAggregator = `${aggregatorLibrary}/pkg/controllers/openapiv3/aggregator/aggregator.go`
 
@@ -134,6 +137,23 @@ export const sourceChanges: readonly SourceChange[] = [
     file: openAPIAggregator,
     from: 'func (s *specProxier) handleGroupVersion(w http.ResponseWriter, r *http.Request) {',
     to: 'func (s *specProxier) handleGroupVersion(w http.ResponseWriter, r *http.Request) {\n\ts.describe()',
+  },
+  // What etcd has forgotten, an API server forgets too, not only its lists of all objects: see mayfly_forget.go.
+  {
+    file: `${watchCache}/compactor.go`,
+    from: '\tc.compactRevision = rev\n',
+    to: '\tc.wc.forget(uint64(rev))\n\tc.compactRevision = rev\n',
+  },
+  {
+    file: `${watchCache}/watch_cache_history.go`,
+    from: 'type watchCacheHistory struct {',
+    to: 'func (w *watchCache) events() *watchCacheHistory { return w.history }\n\ntype watchCacheHistory struct {',
+    // Before v1.37 the history was part of the cache itself.
+    earlier: {
+      file: `${watchCache}/watch_cache.go`,
+      from: 'type watchCache struct {',
+      to: 'func (w *watchCache) events() *watchCache { return w }\n\ntype watchCache struct {',
+    },
   },
   // Between a kubelet's finding its Node and its asking for pods.
   {
@@ -253,6 +273,7 @@ const addedFiles = [
   `${serverLibrary}/pkg/server/routes/mayfly_openapi.go`,
   `${serverLibrary}/pkg/admission/plugin/policy/mutating/patch/mayfly_first.go`,
   `${aggregatorLibrary}/pkg/controllers/openapiv3/aggregator/mayfly_asked.go`,
+  `${watchCache}/mayfly_forget.go`,
   `${serverLibrary}/pkg/storage/storagebackend/factory/mayfly_shared.go`,
   `${clientLibrary}/util/cert/mayfly_selfsigned.go`,
   `${controllerLibrary}/pkg/clientbuilder/mayfly_once.go`,
@@ -290,13 +311,15 @@ export async function overlayChanges(
   added: string,
   scratch: string,
 ): Promise<string> {
-  const files = new Set(sourceChanges.map(({ file }) => file))
+  const changes = sourceChanges.map((change) =>
+    change.earlier && !existsSync(sourceOf(modules, change.file)) ? change.earlier : change,
+  )
   const replacements: Record<string, string> = {}
-  for (const file of files) {
+  for (const [file, ofFile] of Map.groupBy(changes, (change) => change.file)) {
     const replacement = join(scratch, file)
     await mkdir(dirname(replacement), { recursive: true })
     const upstream = sourceOf(modules, file)
-    await writeFile(replacement, withChanges(file, await readFile(upstream, 'utf8')))
+    await writeFile(replacement, withChanges(await readFile(upstream, 'utf8'), ofFile))
     replacements[upstream] = replacement
   }
   const tests = addedTests(added)
@@ -331,10 +354,9 @@ function sourceOf(modules: ChangedModules, file: string): string {
   return join(modules[library], file.slice(`${staging}${library}`.length))
 }
 
-/** A file of Kubernetes' with our changes. Pure. */
-export function withChanges(file: string, text: string): string {
-  const changes = sourceChanges.filter((change) => change.file === file)
-  return changes.reduce((changed, { from, to }) => {
+/** A file of Kubernetes' with changes. Pure. */
+export function withChanges(text: string, changes: readonly SourceChange[]): string {
+  return changes.reduce((changed, { file, from, to }) => {
     if (changed.includes(from)) return changed.replace(from, to)
     throw new MayflyError('NODE_IMAGE_BUILD_FAILED', `Kubernetes' ${file} has no "${from}"`, {
       hint: 'Correct src/node-image/kubernetes-changes.ts for this version of Kubernetes',

@@ -61,7 +61,10 @@ describe('static pods as templates', () => {
         '--election-timeout=@ETCD_ELECTION_MS@',
       ],
       readinessProbe: { periodSeconds: 1, initialDelaySeconds: 0 },
-      env: [{ name: 'MAYFLY_TRIM_AFTER', value: '7s' }],
+      env: [
+        { name: 'MAYFLY_TRIM_AFTER', value: '7s' },
+        { name: 'ETCD_SNAPSHOT_CATCHUP_ENTRIES', value: '500' },
+      ],
     })
   })
 })

@@ -40,42 +40,55 @@ func Run(ctx context.Context, _ []string) error {
 	if err := entrypoint.RestoreState(ctx); err != nil {
 		return fmt.Errorf("restore the control plane's state: %w", err)
 	}
-	commands := make([][]string, len(components))
+	programs := make([]program, len(components))
 	for i, name := range components {
-		command, err := commandOf(filepath.Join(manifestDir, name+".yaml"))
+		program, err := programOf(filepath.Join(manifestDir, name+".yaml"))
 		if err != nil {
 			return err
 		}
-		commands[i] = command
+		programs[i] = program
 	}
 	var running sync.WaitGroup
 	for i, name := range components {
-		running.Go(func() { keepRunning(ctx, name, commands[i]) })
+		running.Go(func() { keepRunning(ctx, name, programs[i]) })
 	}
 	running.Wait()
 	return nil
 }
 
-// commandOf reads the command of a static pod's only container, and finds its program.
-func commandOf(manifest string) ([]string, error) {
+// program is what a component runs.
+type program struct {
+	command []string
+	// environment has NAME=VALUE, beside what this container has.
+	environment []string
+}
+
+// programOf reads what a static pod's only container runs, and finds it.
+func programOf(manifest string) (program, error) {
 	raw, err := os.ReadFile(manifest)
 	if err != nil {
-		return nil, err
+		return program{}, err
 	}
 	pod := corev1.Pod{}
 	if err := yaml.Unmarshal(raw, &pod); err != nil {
-		return nil, fmt.Errorf("%s: %w", manifest, err)
+		return program{}, fmt.Errorf("%s: %w", manifest, err)
 	}
 	if len(pod.Spec.Containers) != 1 || len(pod.Spec.Containers[0].Command) == 0 {
-		return nil, fmt.Errorf("%s has no container with a command", manifest)
+		return program{}, fmt.Errorf("%s has no container with a command", manifest)
 	}
 	container := pod.Spec.Containers[0]
 	command := append(container.Command, container.Args...)
-	program, err := programNamed(command[0])
+	path, err := programNamed(command[0])
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", manifest, err)
+		return program{}, fmt.Errorf("%s: %w", manifest, err)
 	}
-	return append([]string{program}, command[1:]...), nil
+	found := program{command: append([]string{path}, command[1:]...)}
+	for _, variable := range container.Env {
+		if variable.ValueFrom == nil {
+			found.environment = append(found.environment, variable.Name+"="+variable.Value)
+		}
+	}
+	return found, nil
 }
 
 func programNamed(name string) (string, error) {
@@ -90,9 +103,9 @@ func programNamed(name string) (string, error) {
 }
 
 // keepRunning runs a component, again whenever it ends, until the context does.
-func keepRunning(ctx context.Context, name string, command []string) {
+func keepRunning(ctx context.Context, name string, program program) {
 	for ctx.Err() == nil {
-		err := runOnce(ctx, name, command)
+		err := runOnce(ctx, name, program)
 		if ctx.Err() != nil {
 			return
 		}
@@ -104,8 +117,9 @@ func keepRunning(ctx context.Context, name string, command []string) {
 	}
 }
 
-func runOnce(ctx context.Context, name string, command []string) error {
-	process := exec.CommandContext(ctx, command[0], command[1:]...)
+func runOnce(ctx context.Context, name string, program program) error {
+	process := exec.CommandContext(ctx, program.command[0], program.command[1:]...)
+	process.Env = append(os.Environ(), program.environment...)
 	process.Cancel = func() error { return process.Process.Signal(os.Interrupt) }
 	process.WaitDelay = grace
 	output, input := io.Pipe()

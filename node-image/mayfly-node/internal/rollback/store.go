@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
@@ -15,6 +16,10 @@ import (
 const (
 	// root is the prefix of all of the API server's keys.
 	root = "/registry/"
+	// compacted is the key in which an API server that has etcd forget versions
+	// tells the others up to which revision (compactRevKey in apiserver's
+	// storage/etcd3/compact.go). What they keep of these versions they drop.
+	compacted = "compact_rev_key"
 	// readsAtOnce are the reads in one request; etcd takes up to 128 (--max-txn-ops).
 	readsAtOnce = 100
 	// writesAtOnce are the writes under way at one time; etcd makes few
@@ -70,6 +75,9 @@ func (s store) forget(ctx context.Context, revision int64) error {
 	_, err := s.client.Compact(ctx, revision, clientv3.WithCompactPhysical())
 	if err != nil && !errors.Is(err, rpctypes.ErrCompacted) {
 		return fmt.Errorf("compact etcd: %w", err)
+	}
+	if _, err := s.client.Put(ctx, compacted, strconv.FormatInt(revision, 10)); err != nil {
+		return fmt.Errorf("tell the API servers what etcd has forgotten: %w", err)
 	}
 	return s.shrink(ctx)
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"strconv"
 	"testing"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
@@ -33,6 +34,20 @@ func TestForgottenVersionsTakeNoRoom(t *testing.T) {
 	}
 	if _, err := etcd.client.Get(t.Context(), root, clientv3.WithRev(before.Header.Revision)); !errors.Is(err, rpctypes.ErrCompacted) {
 		t.Errorf("an old version is read, with %v", err)
+	}
+	told, err := etcd.client.Get(t.Context(), compacted)
+	if err != nil || len(told.Kvs) != 1 {
+		t.Fatalf("API servers are told %v, %v", told, err)
+	}
+	revision, err := strconv.ParseInt(string(told.Kvs[0].Value), 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := etcd.client.Get(t.Context(), root, clientv3.WithRev(revision)); err != nil {
+		t.Errorf("API servers are told of %d: %v", revision, err)
+	}
+	if _, err := etcd.client.Get(t.Context(), root, clientv3.WithRev(revision-1)); !errors.Is(err, rpctypes.ErrCompacted) {
+		t.Errorf("API servers are told of %d, and before it was read: %v", revision, err)
 	}
 	status, err := etcd.client.Status(t.Context(), etcd.client.Endpoints()[0])
 	if err != nil {
