@@ -237,6 +237,22 @@ test('etcd gives back the room that a suite took', async () => {
   expect(await etcdMegabytes()).toBeLessThan(40)
 })
 
+test('what etcd forgets API servers forget, and whoever watches on from then is told to read anew', async () => {
+  const { kube } = cluster
+  const path = '/api/v1/namespaces/default/configmaps'
+  const { metadata } = await kube.request<{ metadata: { resourceVersion: string } }>('GET', path)
+  const watchOn = async () => {
+    const query = `watch=true&timeoutSeconds=1&resourceVersion=${metadata.resourceVersion}`
+    return (await cluster.kubectl(['get', '--raw', `${path}?${query}`])).stdout
+  }
+  for (const name of ['first', 'second']) {
+    await kube.request('POST', path, { body: { metadata: { name } } })
+    await backTo(pristine)
+  }
+  // They look every 15 s, and would keep the changes for 75 s.
+  await expect.poll(watchOn, { timeout: 30_000, interval: 1000 }).toContain('"reason":"Expired"')
+})
+
 test('a roll-back that need not settle returns when the API shows the state, and tells what is pending', async () => {
   await ordinarySuite(cluster.kube)
   const report = await cluster.rollback(pristine, { settle: false, verify: 'full' })
