@@ -1,4 +1,5 @@
 import { Agent } from 'node:http'
+import { Agent as SecureAgent } from 'node:https'
 import { hostname, release } from 'node:os'
 import { inspect } from 'node:util'
 import Docker from 'dockerode'
@@ -147,11 +148,11 @@ export function remoteHostOf(address: string): string | undefined {
 }
 
 /**
- * Opens a connection for each request. One that is kept may turn out to lead to an engine that was restarted since; a new
- * one costs nothing here.
+ * Opens a connection for each request. One that is kept may turn out to lead to an engine that was restarted since, or to
+ * have been closed on the way there; a new one costs nothing on this host, and little beside what is asked for elsewhere.
  */
-function terseAgent(): Agent {
-  const agent = new Agent({ keepAlive: false })
+function terseAgent({ secure = false } = {}): Agent {
+  const agent = secure ? new SecureAgent({ keepAlive: false }) : new Agent({ keepAlive: false })
   // docker-modem formats the options of every request for its debug output, shown or not, with all that hangs on its
   // agent: open sockets, parsers, their buffers. That took 40 ms of processor time in each boot of a node.
   return Object.assign(agent, { [inspect.custom]: () => '[Agent]' })
@@ -161,21 +162,21 @@ function clientOptions({ address, tls }: EnginePlace): Docker.DockerOptions {
   const { protocol, hostname: host, port, username, pathname } = new URL(address)
   // docker-modem reads DOCKER_HOST by itself and prefers it; naming each field keeps the environment out.
   const blank = { host: undefined, port: undefined, ca: undefined, cert: undefined, key: undefined }
-  const agent = terseAgent()
+  const secure = tls !== undefined || protocol === 'https:'
   switch (protocol) {
     case 'unix:':
       return {
         ...blank,
         protocol: 'http',
         socketPath: address.slice('unix://'.length),
-        agent,
+        agent: terseAgent(),
       } as Docker.DockerOptions
     case 'npipe:':
       return {
         ...blank,
         protocol: 'http',
         socketPath: address.slice('npipe://'.length),
-        agent,
+        agent: terseAgent(),
       } as Docker.DockerOptions
     case 'ssh:':
       return {
@@ -188,20 +189,19 @@ function clientOptions({ address, tls }: EnginePlace): Docker.DockerOptions {
       } as Docker.DockerOptions
     case 'tcp:':
     case 'http:':
-    case 'https:': {
-      const secure = tls !== undefined || protocol === 'https:'
+    case 'https:':
       return {
         ...blank,
         protocol: secure ? 'https' : 'http',
         host,
         port: port || (secure ? 2376 : 2375),
+        agent: terseAgent({ secure }),
         pathPrefix: pathname || '/',
         ...(tls?.ca && { ca: tls.ca }),
         ...(tls?.cert && { cert: tls.cert }),
         ...(tls?.key && { key: tls.key }),
         ...(tls?.skipVerify && { checkServerIdentity: () => undefined }),
       } as Docker.DockerOptions
-    }
     default:
       throw new Error(`"${protocol}//" is no address of an engine; unix, npipe, tcp, http, https and ssh are`)
   }

@@ -31,9 +31,24 @@ export async function putFiles(
 ): Promise<void> {
   if (files.length === 0) return
   const archive = await tarOf(files)
-  await ask(engine, `put files into container "${container}"`, signal, (abortSignal) =>
-    engine.docker.getContainer(container).putArchive(archive, { path: '/', abortSignal } as { path: string }),
-  )
+  const put = () =>
+    ask(engine, `put files into container "${container}"`, signal, (abortSignal) =>
+      engine.docker
+        .getContainer(container)
+        .putArchive(archive, { path: '/', abortSignal } as { path: string }),
+    )
+  // Docker 20.10 was seen to close such a connection in the middle, without a word in its log. The same files may be put twice.
+  await put().catch((thrown: unknown) => {
+    if (!isCutOff(thrown)) throw thrown
+    return put()
+  })
+}
+
+/** Whether the engine was there, and closed the connection before it answered. */
+function isCutOff(thrown: unknown): boolean {
+  if (!(thrown instanceof MayflyError) || thrown.code !== 'ENGINE_LOST') return false
+  const { code } = (thrown.cause ?? {}) as NodeJS.ErrnoException
+  return code === 'EPIPE' || code === 'ECONNRESET'
 }
 
 /** The files as one tar archive, for {@link putFiles}. Exported for tests. */
