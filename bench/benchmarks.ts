@@ -2,6 +2,7 @@ import type { Benchmark } from './benchmark.ts'
 import { controlPlaneOnly } from './control-plane-only.ts'
 import { fromSnapshot } from './from-snapshot.ts'
 import { handout } from './handout.ts'
+import { threeNodesOfKindest } from './kindest.ts'
 import { moreNodes, oneNode, threeControlPlanes, threeNodes } from './lives.ts'
 import { loadsOfMoreNodes, loadsOfThreeNodes } from './loads.ts'
 import { rollback } from './rollback.ts'
@@ -13,6 +14,7 @@ import { vitestRun } from './vitest-run.ts'
 export const benchmarks: readonly Benchmark[] = [
   oneNode,
   threeNodes,
+  threeNodesOfKindest,
   threeControlPlanes,
   loadsOfThreeNodes,
   vitestRun,

@@ -50,7 +50,7 @@ async function create(
   await writeFile(config, configuration(shape))
   const remove = async () => void (await run('delete', 'cluster', '--name', name))
   try {
-    await run('create', 'cluster', '--name', name, '--image', image, '--config', config)
+    await run('create', 'cluster', '--name', name, '--image', shape.kindest ?? image, '--config', config)
     const [kubeconfig, nodes] = await Promise.all([
       run('get', 'kubeconfig', '--name', name),
       run('get', 'nodes', '--name', name),
@@ -68,14 +68,23 @@ async function create(
   }
 }
 
-/** A host on cgroup v1 needs the patch; on any other it changes nothing. */
-function configuration({ controlPlanes = 1, workers = 0 }: Shape): string {
+/**
+ * A host on cgroup v1 needs the patch of the kubelet; on any other it changes nothing. Where the host lacks
+ * CAP_SYS_RESOURCE, containerd must not lower scores for the kernel's memory killer: our image's is told so, kind's is not.
+ */
+function configuration({ controlPlanes = 1, workers = 0, kindest }: Shape): string {
   return `kind: Cluster
 apiVersion: kind.x-k8s.io/v1alpha4
 kubeadmConfigPatches:
 - |
   kind: KubeletConfiguration
   failCgroupV1: false
-nodes:
+${kindest === undefined ? '' : scoresPatch}nodes:
 ${'- role: control-plane\n'.repeat(controlPlanes)}${'- role: worker\n'.repeat(workers)}`
 }
+
+const scoresPatch = `containerdConfigPatches:
+- |
+  [plugins."io.containerd.grpc.v1.cri"]
+    restrict_oom_score_adj = true
+`

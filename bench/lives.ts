@@ -6,7 +6,7 @@ import {
   removeNetwork,
   startContainer,
 } from '../src/engine/index.ts'
-import { type Benchmark, bothSides, type Figures, type Setting, seconds } from './benchmark.ts'
+import { type Benchmark, bothSides, type Setting, seconds } from './benchmark.ts'
 import { kindHasLoadBalancer } from './kind.ts'
 import { memory } from './memory.ts'
 import { createUsable, nodes, type RunningCluster, type Shape, type Tool } from './tool.ts'
@@ -32,19 +32,24 @@ export const threeNodes: Benchmark = {
     },
   }),
   async mayfly(setting) {
-    const figures = await lifeOfThree(setting.mayfly, setting)
+    const figures = await lifeOfThree(setting.mayfly, setting, nodes(3))
     return { ...figures, 'delete-3-idle': await removeSleepers(setting, 3) }
   },
   async peer(setting) {
-    const figures = await lifeOfThree(setting.kind, setting)
-    return { ...figures, 'delete-3-idle': figures['delete-3'] ?? Number.NaN }
+    const figures = await lifeOfThree(setting.kind, setting, nodes(3))
+    return { ...figures, 'delete-3-idle': figures['delete-3'] }
   },
 }
 
-async function lifeOfThree(tool: Tool, { engine }: Setting): Promise<Figures> {
+/** A cluster's boot, its memory at rest, and its end. */
+export async function lifeOfThree(
+  tool: Tool,
+  { engine }: Pick<Setting, 'engine'>,
+  shape: Shape,
+): Promise<Readonly<Record<'boot-3' | 'memory-3' | 'delete-3', number>>> {
   let cluster: RunningCluster | undefined
   const boot = await seconds(async () => {
-    cluster = await createUsable(tool, engine, nodes(3))
+    cluster = await createUsable(tool, engine, shape)
   })
   await setTimeout(restMs)
   const used = await memory(engine, cluster?.nodes ?? [])

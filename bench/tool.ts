@@ -11,6 +11,8 @@ export interface Shape {
   workers?: number
   /** Tells clusters apart that are there at the same time: the cluster is called `mayfly-bench-NAME`. */
   name?: string
+  /** A node image in kind's own layout, instead of the one that both sides have otherwise. */
+  kindest?: string
 }
 
 /** A cluster of one side. */
@@ -67,7 +69,7 @@ export function mayflyTool(image: string): Tool {
 /** The same with everything that a cluster of ours can do. */
 export function createMayfly(
   image: string,
-  { controlPlanes = 1, workers = 0, name }: Shape = {},
+  { controlPlanes = 1, workers = 0, name, kindest }: Shape = {},
 ): Promise<Cluster> {
   const roles = [
     ...Array<'control-plane'>(controlPlanes).fill('control-plane'),
@@ -75,7 +77,7 @@ export function createMayfly(
   ]
   return createCluster({
     nodes: roles,
-    image,
+    image: kindest ?? image,
     progress: 'silent',
     ...(name !== undefined && { name: `mayfly-bench-${name}` }),
   })
