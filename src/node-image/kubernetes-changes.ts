@@ -138,6 +138,12 @@ export const sourceChanges: readonly SourceChange[] = [
     from: 'func (s *specProxier) handleGroupVersion(w http.ResponseWriter, r *http.Request) {',
     to: 'func (s *specProxier) handleGroupVersion(w http.ResponseWriter, r *http.Request) {\n\ts.describe()',
   },
+  // How many events each component remembers, of each of several sorts, to count repetitions: suites fill them.
+  {
+    file: `${clientLibrary}/tools/record/events_cache.go`,
+    from: 'maxLruCacheEntries = 4096',
+    to: 'maxLruCacheEntries = 512',
+  },
   // What etcd has forgotten, an API server forgets too, not only its lists of all objects: see mayfly_forget.go.
   {
     file: `${watchCache}/compactor.go`,
