@@ -68,11 +68,45 @@ export function differences(before: Capture, after: Capture): string[] {
     .filter((title) => !before.has(title))
     .map((title) => `${title} is left over`)
   const changed = [...before].flatMap(([title, object]) =>
-    after.has(title) && !isDeepStrictEqual(object, after.get(title))
+    after.has(title) && !isAsBefore(object, after.get(title))
       ? [`${title} differs: ${describe(object, after.get(title))}`]
       : [],
   )
   return [...missing, ...added, ...changed]
+}
+
+/**
+ * The pods that answer for a Service. A controller derives them, and may still have been behind the pods when they were
+ * captured: more of them are no difference, for pods are compared themselves.
+ */
+class Answering {
+  readonly labels: unknown
+  readonly ready: number
+  readonly ports: unknown
+
+  constructor(object: KubeObject) {
+    const slice = object as KubeObject & {
+      endpoints?: { conditions?: { ready?: boolean } }[]
+      ports?: unknown
+      subsets?: { addresses?: unknown[]; ports?: unknown }[]
+    }
+    const { endpoints = [], subsets = [] } = slice
+    this.labels = object.metadata.labels
+    this.ready =
+      endpoints.filter(({ conditions }) => conditions?.ready).length +
+      subsets.reduce((sum, { addresses = [] }) => sum + addresses.length, 0)
+    this.ports = slice.ports ?? subsets.map(({ ports }) => ports)
+  }
+
+  isCoveredBy(later: Answering): boolean {
+    const samePorts = this.ready === 0 || isDeepStrictEqual(this.ports, later.ports)
+    return later.ready >= this.ready && samePorts && isDeepStrictEqual(this.labels, later.labels)
+  }
+}
+
+function isAsBefore(before: unknown, after: unknown): boolean {
+  if (before instanceof Answering && after instanceof Answering) return before.isCoveredBy(after)
+  return isDeepStrictEqual(before, after)
 }
 
 /** The places where two values differ, with both. */
@@ -105,6 +139,7 @@ type Fields = Record<string, unknown>
 
 /** An object without what differs at every look: versions, times, who wrote it last, where its pods run. Pure. */
 export function comparable(object: KubeObject): unknown {
+  if (object.kind === 'EndpointSlice' || object.kind === 'Endpoints') return new Answering(object)
   const { metadata, status, ...rest } = object as KubeObject & { status?: Fields }
   const {
     resourceVersion: _,
@@ -113,26 +148,14 @@ export function comparable(object: KubeObject): unknown {
     ...fields
   } = metadata as Fields
   const isPod = object.kind === 'Pod'
-  const isDerived = object.kind === 'EndpointSlice' || object.kind === 'Endpoints'
   // A pod that started once more is another one, by its UID.
   const { uid, name, creationTimestamp, annotations, ...derivedFields } = fields
-  if (isDerived) return { metadata: { labels: derivedFields['labels'] }, counts: endpointCounts(object) }
   return {
     ...rest,
     metadata: isPod
       ? { ...derivedFields, name, annotations }
       : { ...derivedFields, name, uid, creationTimestamp, annotations },
     status: comparableStatus(object.kind ?? '', status),
-  }
-}
-
-function endpointCounts(object: KubeObject): unknown {
-  const slice = object as KubeObject & { endpoints?: { conditions?: { ready?: boolean } }[]; ports?: unknown }
-  const subsets = (object['subsets'] ?? []) as { addresses?: unknown[]; ports?: unknown }[]
-  return {
-    ready: (slice.endpoints ?? []).filter(({ conditions }) => conditions?.ready).length,
-    addresses: subsets.map(({ addresses, ports }) => ({ count: addresses?.length ?? 0, ports })),
-    ports: slice.ports,
   }
 }
 

@@ -59,6 +59,33 @@ describe('they differ when', () => {
   })
 })
 
+describe('of what answers for a Service', () => {
+  const slice = (...ready: boolean[]) =>
+    object(
+      'EndpointSlice',
+      { labels: { app: 'dns' } },
+      {
+        endpoints: ready.map((one) => ({ conditions: { ready: one } })),
+        ports: [{ port: 53 }],
+      },
+    )
+  const endpoints = (...ips: string[]) =>
+    object('Endpoints', {}, ips.length > 0 ? { subsets: [{ addresses: ips, ports: [{ port: 53 }] }] } : {})
+  const between = (before: unknown, after: unknown) =>
+    differences(new Map([['dns', before]]), new Map([['dns', after]]))
+
+  test('there may be more than when a controller was still behind the pods', () => {
+    expect(between(slice(true, false), slice(true, true))).toEqual([])
+    expect(between(endpoints(), endpoints('10.0.0.1', '10.0.0.2'))).toEqual([])
+  })
+
+  test('there may not be fewer, nor others', () => {
+    expect(between(slice(true, true), slice(true))).toEqual(['dns differs: .ready was 2 and is 1'])
+    expect(between(endpoints('10.0.0.1'), endpoints())).toHaveLength(1)
+    expect(between(slice(true), object('EndpointSlice', {}, { endpoints: [] }))).toHaveLength(1)
+  })
+})
+
 test('differences are told one by one, with both values', () => {
   const before = new Map<string, unknown>([
     ['ConfigMap. default/a', { data: { k: 'v' }, metadata: {} }],
