@@ -39,7 +39,7 @@ try {
   const races = await racesOfSuites()
   const unknown = races.filter(({ functions }) => !functions.every(isUpstream))
   for (const { text } of unknown) console.error(`\n${text}`)
-  console.log(`${races.length} races, of which ${races.length - unknown.length} are upstream's own`)
+  console.log(`Races: ${races.length}, of which upstream's own: ${races.length - unknown.length}`)
   process.exitCode = unknown.length === 0 ? 0 : 1
 } finally {
   await removeImage(engine, image)
