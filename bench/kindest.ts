@@ -21,7 +21,8 @@ export const threeNodesOfKindest: Benchmark = {
   }),
   async mayfly(setting) {
     const kindest = await kindestImage(setting)
-    await using _ = await createMayfly(setting.image, { kindest })
+    const first = await createMayfly(setting.image, { kindest })
+    await first.delete()
     return live(setting.mayfly, setting.engine, { ...nodes(3), kindest })
   },
   async peer(setting) {
