@@ -25,7 +25,7 @@ function test(cwd: string, packages: readonly string[], flags: readonly string[]
   status ||= tested.status ?? 1
 }
 
-for (const module of ['mayfly-node', 'rest']) test(join(recipeDir, module), ['./...'])
+for (const module of ['mayfly-node', 'rest', 'containerd']) test(join(recipeDir, module), ['./...'], ['-trimpath'])
 
 // What stands beside Kubernetes' own files is tested where it is compiled.
 const scratch = mkdtempSync(join(tmpdir(), 'mayfly-go-tests-'))

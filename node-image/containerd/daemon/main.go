@@ -1,5 +1,5 @@
 // Command daemon is containerd as it is released, except that it gives back memory
-// while it is at rest.
+// while it is at rest, and keeps no events that nobody asks for.
 package main
 
 import (
