@@ -1,5 +1,6 @@
 import type { Engine } from '../src/engine/index.ts'
 import type { ImageShelf } from './image-shelf.ts'
+import type { KindestImage } from './kindest.ts'
 import type { Tool } from './tool.ts'
 
 /** What a benchmark is given. */
@@ -11,6 +12,8 @@ export interface Setting {
   kind: Tool
   /** The images that are loaded into clusters. */
   images: ImageShelf
+  /** The same node image in kind's own layout. */
+  kindest: KindestImage
   /** Counts of nodes for the benchmarks that grow a cluster. */
   sizes: readonly number[]
   /** Clusters side by side for `scale-out`. */

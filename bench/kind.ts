@@ -2,11 +2,14 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { execa } from 'execa'
-import { type Engine, imageExists } from '../src/engine/index.ts'
+import { type Engine, imageExists, listNetworks, removeNetwork } from '../src/engine/index.ts'
 import type { RunningCluster, Shape, Tool } from './tool.ts'
 
 /** kind's version in kind/go.mod. */
 export const kindName = 'kind v0.33.0'
+
+/** What kind puts every node in, and leaves behind (pkg/cluster/internal/providers/docker/network.go). */
+const network = 'kind'
 
 /** What kind puts before several control planes (pkg/cluster/internal/loadbalancer/const.go). */
 const loadBalancerImage = 'docker.io/envoyproxy/envoy:v1.36.2'
@@ -28,6 +31,7 @@ export async function prepareKind(engine: Engine, image: string): Promise<Tool &
     cwd,
     env: { CGO_ENABLED: '0' },
   })
+  const hadNetwork = (await listNetworks(engine, {})).some(({ name }) => name === network)
   const { Runtimes } = (await engine.docker.info()) as { Runtimes: Record<string, unknown> }
   const env = {
     KUBECONFIG: join(dir, 'kubeconfig'),
@@ -37,7 +41,10 @@ export async function prepareKind(engine: Engine, image: string): Promise<Tool &
   return {
     name: kindName,
     create: (shape) => create(run, { ...shape, dir, image }),
-    [Symbol.asyncDispose]: () => rm(dir, { recursive: true }),
+    async [Symbol.asyncDispose]() {
+      if (!hadNetwork) await removeNetwork(engine, network)
+      await rm(dir, { recursive: true })
+    },
   }
 }
 

@@ -1,7 +1,7 @@
-import { type Engine, imageExists, inspectImage, putFiles } from '../src/engine/index.ts'
+import { type Engine, inspectImage, listImageNames, putFiles, removeImage } from '../src/engine/index.ts'
 import { findMayflyNode, isArchitecture } from '../src/node-image/index.ts'
 import { buildKindestImage } from '../test/kindest/image.ts'
-import type { Benchmark, Figures, Setting } from './benchmark.ts'
+import type { Benchmark, Figures } from './benchmark.ts'
 import { lifeOfThree } from './lives.ts'
 import { createMayfly, nodes, type Shape, type Tool } from './tool.ts'
 
@@ -20,13 +20,13 @@ export const threeNodesOfKindest: Benchmark = {
     'kindest-delete-3': { unit: 's', note: 'deleting these three nodes' },
   }),
   async mayfly(setting) {
-    const kindest = await kindestImage(setting)
+    const kindest = await setting.kindest.get()
     const first = await createMayfly(setting.image, { kindest })
     await first.delete()
     return live(setting.mayfly, setting.engine, { ...nodes(3), kindest })
   },
   async peer(setting) {
-    const kindest = await kindestImage(setting)
+    const kindest = await setting.kindest.get()
     return live(await withProbe(setting.kind, setting.engine, kindest), setting.engine, {
       ...nodes(3),
       kindest,
@@ -39,15 +39,40 @@ async function live(tool: Tool, engine: Engine, shape: Shape): Promise<Figures> 
   return Object.fromEntries(Object.entries(figures).map(([row, figure]) => [`kindest-${row}`, figure]))
 }
 
-/** The image, which is made once for each of ours. */
-async function kindestImage({ engine, image }: Setting): Promise<string> {
-  const published = process.env['MAYFLY_KINDEST_IMAGE']
-  if (published) return published
-  const { Id } = await inspectImage(engine, image)
-  const reference = `mayfly-bench/kindest:${Id.replace(/^sha256:/, '').slice(0, 12)}`
-  if (!(await imageExists(engine, reference))) await buildKindestImage(engine, reference, image)
-  return reference
+/** The node image in kind's own layout. */
+export interface KindestImage extends AsyncDisposable {
+  /** Its name in the engine. */
+  get(): Promise<string>
 }
+
+/** Made of the node image of both sides when it is first asked for. */
+export function kindestImage(engine: Engine, image: string): KindestImage {
+  const reference = 'mayfly-bench/kindest:1'
+  let made: Promise<{ name: string; before: readonly string[] }> | undefined
+  const make = async () => {
+    const before = await listImageNames(engine)
+    const published = process.env['MAYFLY_KINDEST_IMAGE']
+    if (published) return { name: published, before }
+    await buildKindestImage(engine, reference, image)
+    return { name: reference, before: before.filter((name) => name !== reference) }
+  }
+  return {
+    async get() {
+      made ??= make()
+      return (await made).name
+    },
+    async [Symbol.asyncDispose]() {
+      if (!made) return
+      const { before } = await made
+      const isOfHere = (name: string) => name === reference || name.startsWith(adoptedImages)
+      const names = (await listImageNames(engine)).filter((name) => isOfHere(name) && !before.includes(name))
+      for (const name of names) await removeImage(engine, name)
+    },
+  }
+}
+
+/** What mayfly makes of such an image. */
+const adoptedImages = 'mayfly/adopted:'
 
 /** The probe of usable.ts runs `mayfly-node`, which kind's nodes lack. It is there before their pods are Ready. */
 async function withProbe(kind: Tool, engine: Engine, image: string): Promise<Tool> {

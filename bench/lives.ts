@@ -8,11 +8,8 @@ import {
 } from '../src/engine/index.ts'
 import { type Benchmark, bothSides, type Setting, seconds } from './benchmark.ts'
 import { kindHasLoadBalancer } from './kind.ts'
-import { memory } from './memory.ts'
+import { memory, restMs } from './memory.ts'
 import { createUsable, nodes, type RunningCluster, type Shape, type Tool } from './tool.ts'
-
-/** How long a cluster is left alone before its memory is read: until then it has what its start needed as well. */
-const restMs = 30_000
 
 /** One node, from nothing to usable. */
 export const oneNode = bothSides(

@@ -1,5 +1,8 @@
 import type { Engine } from '../src/engine/index.ts'
 
+/** How long a cluster is left alone before its memory is read: until then it has what its work needed as well. */
+export const restMs = 30_000
+
 /**
  * Memory of containers in MiB as the kernel accounts it, without the page cache of files: that can be given back, and what
  * several containers read is put down to the first of them alone. Rejects if the engine

@@ -1,6 +1,7 @@
+import { setTimeout } from 'node:timers/promises'
 import { ordinarySuite } from '../test/snapshot/suite.ts'
 import type { Benchmark } from './benchmark.ts'
-import { memory } from './memory.ts'
+import { memory, restMs } from './memory.ts'
 import { createMayfly } from './tool.ts'
 
 /** After how many files the memory is looked at. */
@@ -12,7 +13,10 @@ export const rollbackMemory: Benchmark = {
     Object.fromEntries(
       looks.map((files) => [
         `rollback-memory-${files}`,
-        { unit: 'MiB', note: `one node after ${files} suites with 5 pods, each rolled back` } as const,
+        {
+          unit: 'MiB',
+          note: `memory of one node, ${restMs / 1000} s after ${files} suites with 5 pods, each rolled back`,
+        } as const,
       ]),
     ),
   async mayfly({ engine, image }) {
@@ -26,6 +30,7 @@ export const rollbackMemory: Benchmark = {
         await ordinarySuite(cluster.kube)
         await cluster.rollback(snapshot)
       }
+      await setTimeout(restMs)
       figures[`rollback-memory-${look}`] = await memory(engine, names)
     }
     return figures

@@ -25,6 +25,7 @@ import type { Setting } from './benchmark.ts'
 import { benchmarks } from './benchmarks.ts'
 import { imageShelf } from './image-shelf.ts'
 import { prepareKind } from './kind.ts'
+import { kindestImage } from './kindest.ts'
 import { describeHost, updatePage } from './page.ts'
 import { addRound, readResults, writeResults } from './report.ts'
 import { mayflyTool } from './tool.ts'
@@ -62,7 +63,8 @@ const image = process.env['MAYFLY_NODE_IMAGE'] || `mayfly/node:${kubernetesVersi
 const engine = await connectEngine()
 await using kind = await prepareKind(engine, values['peer-image'] ?? image)
 await using images = imageShelf(engine)
-const setting: Setting = { engine, image, mayfly: mayflyTool(image), kind, images, ...scale }
+await using kindest = kindestImage(engine, image)
+const setting: Setting = { engine, image, mayfly: mayflyTool(image), kind, images, kindest, ...scale }
 
 let results = values.continue && values.json ? await readResults(values.json) : []
 const measured = new Set<string>()
