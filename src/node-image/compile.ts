@@ -1,10 +1,12 @@
 import { existsSync } from 'node:fs'
-import { copyFile, cp, mkdir, readFile, rm, symlink, writeFile } from 'node:fs/promises'
-import { join, resolve } from 'node:path'
+import { appendFile, copyFile, cp, mkdir, readFile, rm, symlink, writeFile } from 'node:fs/promises'
+import { dirname, join, resolve } from 'node:path'
 import { MayflyError } from '../errors.ts'
 import { type Announce, type Built, cached, hashFolder, treeState } from './cache.ts'
 import {
+  type ChangedLibraries,
   type ChangedModules,
+  changedLibraries,
   changedModules,
   modulesOfTree,
   overlayChanges,
@@ -249,35 +251,58 @@ async function overlayable(
   source: KubernetesSource,
   context: Sources,
   scratch: string,
-): Promise<KubernetesModule & { changed: ChangedModules }> {
+): Promise<KubernetesModule & { changed: ChangedModules & ChangedLibraries }> {
   const dir = join(context.sources, 'kubernetes')
   if (source.kind === 'checkout') {
-    return { dir, flags: await moduleFile(source, dir, scratch), changed: modulesOfTree(source.dir) }
+    const flags = await moduleFile(source, dir, scratch)
+    const requirements = join(scratch, checkoutModules)
+    const libraries = await linkLibraries(requirements, context, scratch)
+    const replaced = Object.entries(libraries).map(([module, folder]) => `replace ${module} => ${folder}\n`)
+    await appendFile(requirements, replaced.join(''))
+    return { dir, flags, changed: { ...modulesOfTree(source.dir), ...libraries } }
   }
-  await mkdir(join(scratch, 'k8s.io'))
-  const changed = Object.fromEntries(
-    await Promise.all(
-      changedModules.map(async (module) => {
-        // Kubernetes' libraries count from v0 where it counts from v1.
-        const version = module === 'k8s.io/kubernetes' ? source.version : source.version.replace(/^v1/, 'v0')
-        await symlink(await downloaded(module, version, context), join(scratch, module))
-        return [module, join(scratch, module)]
-      }),
-    ),
-  ) as ChangedModules
+  // Kubernetes' libraries count from v0 where it counts from v1.
+  const versionOf = (module: string) =>
+    module === 'k8s.io/kubernetes' ? source.version : source.version.replace(/^v1/, 'v0')
+  const modules = await Promise.all(
+    changedModules.map(async (module) => [module, await link(module, versionOf(module), context, scratch)]),
+  )
+  const modFile = join(dir, modulesOf(source.version))
+  const libraries = await linkLibraries(modFile, context, scratch)
   await symlink(join(context.sources, sharedModule.folder), join(scratch, sharedModule.folder))
   const isSource = (path: string) => path !== join(dir, 'added') && !/\.(ts|mod|sum)$/.test(path)
   await cp(dir, scratch, { recursive: true, filter: isSource })
-  const modFile = modulesOf(source.version)
-  await copyFile(join(dir, modFile.replace(/mod$/, 'sum')), join(scratch, 'go.sum'))
-  const requirements = await readFile(join(dir, modFile), 'utf8')
-  await writeFile(join(scratch, 'go.mod'), withLinks(requirements))
+  await copyFile(modFile.replace(/mod$/, 'sum'), join(scratch, 'go.sum'))
+  await writeFile(join(scratch, 'go.mod'), withLinks(await readFile(modFile, 'utf8')))
+  const changed = { ...(Object.fromEntries(modules) as ChangedModules), ...libraries }
   return { dir: scratch, flags: [], changed }
+}
+
+/** Links to the changed libraries of others, in the versions that a module file requires. */
+async function linkLibraries(goMod: string, context: Sources, scratch: string): Promise<ChangedLibraries> {
+  const links = await Promise.all(
+    changedLibraries.map(async (module) => {
+      const version = await pinnedVersion(goMod, module)
+      if (version === undefined)
+        throw new MayflyError('NODE_IMAGE_BUILD_FAILED', `${goMod} does not require ${module}`)
+      return [module, await link(module, version, context, scratch)]
+    }),
+  )
+  return Object.fromEntries(links) as ChangedLibraries
+}
+
+/** Makes a link to a module in Go's module cache, at the module's path in the folder. */
+async function link(module: string, version: string, context: Sources, scratch: string): Promise<string> {
+  const folder = join(scratch, module)
+  await mkdir(dirname(folder), { recursive: true })
+  await symlink(await downloaded(module, version, context), folder)
+  return folder
 }
 
 /** Module requirements by which Go takes the changed modules, and the shared one, from links beside them. */
 function withLinks(requirements: string): string {
-  const folders = new Map<string, string>(changedModules.map((module) => [module, module]))
+  const linked = [...changedModules, ...changedLibraries]
+  const folders = new Map<string, string>(linked.map((module) => [module, module]))
   folders.set(sharedModule.name, sharedModule.folder)
   const isLinked = (line: string) => {
     const [, module = ''] = /^(?:replace)?\s*(\S+) =>/.exec(line) ?? []
@@ -309,6 +334,9 @@ function modulesOf(version: string): string {
   return version === kubernetesVersions[0] ? 'go.mod' : `${version}.mod`
 }
 
+/** The module file that is written for a checkout. */
+const checkoutModules = 'checkout.mod'
+
 /**
  * The flags that choose Kubernetes' module file.
  *
@@ -322,7 +350,7 @@ export async function moduleFile(source: KubernetesSource, dir: string, scratch:
   }
   const upstream = await readFile(join(source.dir, 'go.mod'), 'utf8')
   const staged = [...upstream.matchAll(/^\s*(k8s\.io\/\S+) => (\.\/staging\/\S+)$/gm)]
-  const path = join(scratch, 'checkout.mod')
+  const path = join(scratch, checkoutModules)
   await writeFile(
     path,
     [
@@ -335,7 +363,7 @@ export async function moduleFile(source: KubernetesSource, dir: string, scratch:
       '',
     ].join('\n\n'),
   )
-  await copyFile(join(source.dir, 'go.sum'), join(scratch, 'checkout.sum'))
+  await copyFile(join(source.dir, 'go.sum'), join(scratch, checkoutModules.replace(/mod$/, 'sum')))
   await run('go', ['mod', 'tidy', `-modfile=${path}`], { cwd: dir, env: { GOFLAGS: '-mod=mod' } })
   return [`-modfile=${path}`]
 }

@@ -16,10 +16,14 @@ export interface SourceChange {
 
 /** Go modules of their own within Kubernetes' source. */
 const staging = 'staging/src/'
+/** Copies of others' Go modules within Kubernetes' source. */
+const vendored = 'vendor/'
 const clientLibrary = `${staging}k8s.io/client-go`
 const serverLibrary = `${staging}k8s.io/apiserver`
 const aggregatorLibrary = `${staging}k8s.io/kube-aggregator`
 const controllerLibrary = `${staging}k8s.io/controller-manager`
+/** A library that is not Kubernetes' own. */
+const restLibrary = `${vendored}github.com/emicklei/go-restful/v3`
 const typeConverters = `${serverLibrary}/pkg/admission/plugin/policy/mutating/patch/typeconverter.go`
 const watchCache = `${serverLibrary}/pkg/storage/cacher`
 const clientBuilder = `${controllerLibrary}/pkg/clientbuilder/client_builder_dynamic.go`
@@ -93,7 +97,7 @@ export const sourceChanges: readonly SourceChange[] = [
   {
     file: `${serverLibrary}/pkg/server/routes/openapi.go`,
     from: '\tspec, err := builder2.BuildOpenAPISpecFromRoutes(',
-    to: '\tif service := oa.installOnDemand(c, mux); service != nil {\n\t\treturn service, nil\n\t}\n\tspec, err := builder2.BuildOpenAPISpecFromRoutes(',
+    to: '\tif service := oa.installOnDemand(c, mux); service != nil {\n\t\treturn service, nil\n\t}\n\toa.Config = forOne(oa.Config)\n\tspec, err := builder2.BuildOpenAPISpecFromRoutes(',
   },
   {
     file: `${serverLibrary}/pkg/server/routes/openapi.go`,
@@ -104,6 +108,23 @@ export const sourceChanges: readonly SourceChange[] = [
     file: `${serverLibrary}/pkg/server/routes/openapi.go`,
     from: '\t\topenAPIVersionedService.UpdateGroupVersion(gv, spec)\n\t}\n',
     to: '\t\topenAPIVersionedService.UpdateGroupVersion(gv, spec)\n\t}\n\t})\n',
+  },
+  // Expressions for paths that nobody matches: see mayfly_late.go.
+  {
+    file: `${restLibrary}/path_expression.go`,
+    from: 'Matcher      *regexp.Regexp',
+    to: 'Matcher      *lateExpression',
+  },
+  {
+    file: `${restLibrary}/path_expression.go`,
+    from: 'compiled, err := regexp.Compile(expression)',
+    to: 'compiled, err := compileLate(path, expression)',
+  },
+  // Schemas of all types that only policies need: see mayfly_asked.go.
+  {
+    file: 'cmd/kube-controller-manager/app/validatingadmissionpolicystatus.go',
+    from: 'resolver.NewDefinitionsSchemaResolver(openapi.GetOpenAPIDefinitions, k8sscheme.Scheme, apiextensionsscheme.Scheme).',
+    to: 'schemasWhenAsked(func() *resolver.DefinitionsSchemaResolver {\n\t\treturn resolver.NewDefinitionsSchemaResolver(openapi.GetOpenAPIDefinitions, k8sscheme.Scheme, apiextensionsscheme.Scheme)\n\t}).',
   },
   // Who asks by itself, every five seconds: see mayfly_first.go.
   {
@@ -218,6 +239,18 @@ export const sourceChanges: readonly SourceChange[] = [
     from: '"Failed creating a mirror pod", "pod", klog.KObj(staticPod))',
     to: '"Failed creating a mirror pod", "pod", klog.KObj(staticPod))\n\t\t\t\tkl.offerMirrorAgain(ctx, staticPod)',
   },
+  // Between the end of a static pod whose manifest was edited and the start of its successor.
+  {
+    file: 'pkg/kubelet/pod_workers.go',
+    from: 'p.workQueue.Enqueue(pod.UID, wait.Jitter(p.backOffPeriod, workerBackOffPeriodJitterFactor))',
+    to: 'p.workQueue.Enqueue(pod.UID, wait.Jitter(backOffOnTransientErrorPeriod, workerBackOffPeriodJitterFactor))',
+  },
+  // Such a pod is another one: see mayfly_edited.go.
+  {
+    file: 'pkg/kubelet/config/common.go',
+    from: '\tif len(pod.UID) == 0 {',
+    to: '\tpod.UID = countingUID(pod.UID, source, isFile)\n\tif len(pod.UID) == 0 {',
+  },
   // Between a deleted pod's end and the removal of what the container runtime keeps of it: suites leave a hundred a minute.
   {
     file: 'pkg/kubelet/kubelet.go',
@@ -273,8 +306,10 @@ export const sourceChanges: readonly SourceChange[] = [
 /** What of ours stands beside Kubernetes' own files, by its path in Kubernetes' source; each says what it is for. */
 const addedFiles = [
   'pkg/registry/rbac/rest/mayfly_listed.go',
+  'cmd/kube-controller-manager/app/mayfly_asked.go',
   'cmd/kube-proxy/app/mayfly_leftovers.go',
   'pkg/kubelet/mayfly_mirror.go',
+  'pkg/kubelet/config/mayfly_edited.go',
   'pkg/kubelet/prober/mayfly_soon.go',
   `${serverLibrary}/pkg/server/routes/mayfly_openapi.go`,
   `${serverLibrary}/pkg/admission/plugin/policy/mutating/patch/mayfly_first.go`,
@@ -283,9 +318,10 @@ const addedFiles = [
   `${serverLibrary}/pkg/storage/storagebackend/factory/mayfly_shared.go`,
   `${clientLibrary}/util/cert/mayfly_selfsigned.go`,
   `${controllerLibrary}/pkg/clientbuilder/mayfly_once.go`,
+  `${restLibrary}/mayfly_late.go`,
 ]
 
-/** The Go modules that are changed: Kubernetes itself and some of its libraries. */
+/** The Go modules that are changed: Kubernetes itself, and libraries that are parts of its source and have its version. */
 export const changedModules = [
   'k8s.io/kubernetes',
   'k8s.io/apiserver',
@@ -294,8 +330,14 @@ export const changedModules = [
   'k8s.io/kube-aggregator',
 ] as const
 
+/** Libraries of others that are changed. */
+export const changedLibraries = ['github.com/emicklei/go-restful/v3'] as const
+
 /** Folders with the source of the changed modules, by the paths by which Go knows them. */
 export type ChangedModules = Record<(typeof changedModules)[number], string>
+
+/** The same of the changed libraries. */
+export type ChangedLibraries = Record<(typeof changedLibraries)[number], string>
 
 /** The changed modules of a whole tree of Kubernetes' source. */
 export function modulesOfTree(dir: string): ChangedModules {
@@ -313,7 +355,7 @@ export function modulesOfTree(dir: string): ChangedModules {
  * @throws MayflyError `NODE_IMAGE_BUILD_FAILED` when a passage is not where it used to be
  */
 export async function overlayChanges(
-  modules: ChangedModules,
+  modules: ChangedModules & ChangedLibraries,
   added: string,
   scratch: string,
 ): Promise<string> {
@@ -348,16 +390,27 @@ function addedTests(added: string): string[] {
 
 /** The packages of Kubernetes that have tests of ours, by the paths by which Go knows them. */
 export function testedPackages(added: string): string[] {
-  const pathOf = (file: string) =>
-    file.startsWith(staging) ? file.slice(staging.length) : `k8s.io/kubernetes/${file}`
-  return addedTests(added).map((file) => posix.dirname(pathOf(file)))
+  return addedTests(added).map((file) => {
+    const { module, path } = placeOf(file)
+    return posix.join(module, posix.dirname(path))
+  })
 }
 
 /** Where Go looks for a file of Kubernetes' source. */
-function sourceOf(modules: ChangedModules, file: string): string {
-  const library = changedModules.find((module) => file.startsWith(`${staging}${module}/`))
-  if (!library) return join(modules['k8s.io/kubernetes'], file)
-  return join(modules[library], file.slice(`${staging}${library}`.length))
+function sourceOf(modules: ChangedModules & ChangedLibraries, file: string): string {
+  const { module, path } = placeOf(file)
+  return join(modules[module], path)
+}
+
+/** The module that a file of Kubernetes' source belongs to, and its path there. */
+function placeOf(file: string): { module: keyof (ChangedModules & ChangedLibraries); path: string } {
+  const places = [
+    ...changedModules.map((module) => ({ module, folder: `${staging}${module}/` })),
+    ...changedLibraries.map((module) => ({ module, folder: `${vendored}${module}/` })),
+  ]
+  const place = places.find(({ folder }) => file.startsWith(folder))
+  if (!place) return { module: 'k8s.io/kubernetes', path: file }
+  return { module: place.module, path: file.slice(place.folder.length) }
 }
 
 /** A file of Kubernetes' with changes. Pure. */

@@ -97,6 +97,48 @@ test('a policy that mutates applies to the first object already, though nobody h
   await Promise.all([policy, binding].map((one) => remove(kube, one)))
 })
 
+test('the types of expressions in the first policy are checked, of built-in types and of others', async () => {
+  const { kube } = cluster
+  const apiVersion = 'admissionregistration.k8s.io/v1'
+  const policy = {
+    apiVersion,
+    kind: 'ValidatingAdmissionPolicy',
+    metadata: { name: 'checked' },
+    spec: {
+      matchConstraints: {
+        resourceRules: [
+          { apiGroups: ['apps'], apiVersions: ['v1'], resources: ['deployments'], operations: ['CREATE'] },
+          // Its schema is the API server's to tell.
+          {
+            apiGroups: ['apiregistration.k8s.io'],
+            apiVersions: ['v1'],
+            resources: ['apiservices'],
+            operations: ['CREATE'],
+          },
+        ],
+      },
+      validations: [{ expression: 'object.spec.replicas > 1' }],
+    },
+  }
+  await applyAll(kube, [policy], limits)
+  const warnings = await until(
+    'the policy to be checked',
+    async () => {
+      const status = (await get(kube, policy))['status'] as
+        | { typeChecking?: { expressionWarnings?: { warning: string }[] } }
+        | undefined
+      return status?.typeChecking && (status.typeChecking.expressionWarnings ?? [])
+    },
+    limits,
+  )
+  expect(warnings).toEqual([
+    expect.objectContaining({ warning: expect.stringContaining("undefined field 'replicas'") }),
+  ])
+  expect(warnings[0]?.warning).toContain('APIService')
+  expect(warnings[0]?.warning).not.toContain('Deployment')
+  await remove(kube, policy)
+})
+
 test("its types are described in OpenAPI's versions 2 and 3", async () => {
   const { paths, definitions } = await cluster.kube.request<Record<'paths' | 'definitions', object>>(
     'GET',

@@ -25,7 +25,8 @@ function test(cwd: string, packages: readonly string[], flags: readonly string[]
   status ||= tested.status ?? 1
 }
 
-for (const module of ['mayfly-node', 'rest', 'containerd']) test(join(recipeDir, module), ['./...'], ['-trimpath'])
+for (const module of ['mayfly-node', 'rest', 'containerd'])
+  test(join(recipeDir, module), ['./...'], ['-trimpath'])
 
 // What stands beside Kubernetes' own files is tested where it is compiled.
 const scratch = mkdtempSync(join(tmpdir(), 'mayfly-go-tests-'))
@@ -43,7 +44,8 @@ writeFileSync(join(results, 'go.json'), events)
 for (const line of events.split('\n').filter(Boolean)) {
   const { Action, Package, Test, Output } = JSON.parse(line)
   if (!Test && (Action === 'pass' || Action === 'fail')) console.log(`${Action}  ${Package}`)
-  if (status !== 0 && Action === 'output' && /FAIL|Error|panic|_test\.go/.test(Output))
-    process.stdout.write(Output)
+  const tells =
+    Action === 'build-output' || (Action === 'output' && /FAIL|Error|panic|_test\.go/.test(Output))
+  if (status !== 0 && tells) process.stdout.write(Output)
 }
 process.exit(status)

@@ -9,7 +9,6 @@ package routes
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -38,7 +37,7 @@ func (oa OpenAPI) installOnDemand(c *restful.Container, mux *mux.PathRecorderMux
 		return nil
 	}
 	described := cached.Once(cached.Func(func() (*spec.Swagger, string, error) {
-		described, err := builder2.BuildOpenAPISpecFromRoutes(restfuladapter.AdaptWebServices(services), oa.Config)
+		described, err := builder2.BuildOpenAPISpecFromRoutes(restfuladapter.AdaptWebServices(services), forOne(oa.Config))
 		if err != nil {
 			return nil, "", err
 		}
@@ -70,6 +69,7 @@ func (oa OpenAPI) describeOnDemand(
 	grouped map[string][]*restful.WebService,
 	describe func(oa OpenAPI, into described),
 ) {
+	forgetDefinitions(oa.V3Config)
 	describeAll := sync.OnceValue(func() described {
 		into := described{}
 		describe(OpenAPI{V3Config: withOwnDefinitions(oa.V3Config)}, into)
@@ -85,15 +85,31 @@ func (oa OpenAPI) describeOnDemand(
 	}
 }
 
-// withOwnDefinitions gives a description what it writes to: the servers of one
-// process share their definitions of types, and the builder writes to the
-// extensions of each that it meets, while another's may be written down.
+// withOwnDefinitions gives a description what it writes to: the builder writes to
+// the extensions of each definition of a type that it meets. The servers of one process
+// share a configuration.
 func withOwnDefinitions(shared *common.OpenAPIV3Config) *common.OpenAPIV3Config {
 	own := *shared
-	own.Definitions = maps.Clone(shared.Definitions)
-	for name, definition := range own.Definitions {
-		definition.Schema.Extensions = maps.Clone(definition.Schema.Extensions)
-		own.Definitions[name] = definition
+	own.Definitions = own.GetDefinitions(func(name string) spec.Ref {
+		definition, _ := own.GetDefinitionName(name)
+		return spec.MustCreateRef("#/components/schemas/" + common.EscapeJsonPointer(definition))
+	})
+	return &own
+}
+
+// forgetDefinitions is for when all resources are installed: what needs the
+// definitions of all types from then on makes its own. The function keeps them as
+// well, and the builder makes it anew.
+func forgetDefinitions(shared *common.OpenAPIV3Config) {
+	shared.Definitions = nil
+	if shared.GetOperationIDAndTags != nil {
+		shared.GetOperationIDAndTagsFromRoute = nil
 	}
+}
+
+// forOne is a configuration for one description. The builder would have another
+// keep the definitions of all types, by a function that it adds.
+func forOne(config *common.Config) *common.Config {
+	own := *config
 	return &own
 }
