@@ -9,6 +9,8 @@ import (
 	"log"
 	"os"
 	"syscall"
+
+	"mayfly.io/node-image/mayfly-node/internal/staticpods"
 )
 
 // step is one duty of the entrypoint. A failing duty ends the container, with
@@ -37,7 +39,8 @@ var steps = []step{
 	{"install core images", installImages},
 	{"carry a changed address over", followAddress},
 	{"prepare the cluster's network", prepareNetwork},
-	{"restore the control plane's state", RestoreState}, // needs this node's address
+	{"restore the control plane's state", RestoreState},                 // needs this node's address
+	{"record the manifests of static pods", staticpods.RecordManifests}, // needs them as changed addresses and the state leave them
 	{"hold connections to the API server", closeGate},
 }
 

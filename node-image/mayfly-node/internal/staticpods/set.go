@@ -16,7 +16,6 @@ import (
 )
 
 const (
-	manifestDir = "/etc/kubernetes/manifests"
 	// savedManifests are those of the cluster's snapshots: a roll-back must not
 	// take back what the cluster's present nodes need.
 	savedManifests = "/mayfly/snapshots/*/files" + manifestDir
@@ -43,7 +42,7 @@ func RunSet(ctx context.Context, _ []string) error {
 	}
 	for _, dir := range append([]string{manifestDir}, saved...) {
 		for pod, flags := range wanted {
-			if err := setFlags(filepath.Join(dir, pod+".yaml"), flags); err != nil {
+			if err := setFlags(records, filepath.Join(dir, pod+".yaml"), flags); err != nil {
 				return err
 			}
 		}
@@ -52,7 +51,7 @@ func RunSet(ctx context.Context, _ []string) error {
 }
 
 // setFlags leaves a manifest alone that is not there: the snapshot was taken without it.
-func setFlags(path string, flags map[string]string) error {
+func setFlags(records, path string, flags map[string]string) error {
 	content, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -68,12 +67,7 @@ func setFlags(path string, flags map[string]string) error {
 	if text == string(content) {
 		return nil
 	}
-	// The kubelet takes no notice of names that begin with a dot.
-	draft := filepath.Join(filepath.Dir(path), "."+filepath.Base(path))
-	if err := os.WriteFile(draft, []byte(text), 0o600); err != nil {
-		return err
-	}
-	return os.Rename(draft, path)
+	return replaceManifest(records, path, content, []byte(text))
 }
 
 // restartUntilSet ends the containers that run without their flags; the kubelet

@@ -12,7 +12,7 @@ func TestFlagsOfAManifestAreSet(t *testing.T) {
 	if err := os.WriteFile(path, []byte(manifest), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := setFlags(path, map[string]string{"heartbeat-interval": "100"}); err != nil {
+	if err := setFlags(t.TempDir(), path, map[string]string{"heartbeat-interval": "100"}); err != nil {
 		t.Fatal(err)
 	}
 	got, err := os.ReadFile(path)
@@ -20,7 +20,7 @@ func TestFlagsOfAManifestAreSet(t *testing.T) {
 	if err != nil || string(got) != want {
 		t.Errorf("got %q, %v", got, err)
 	}
-	if err := setFlags(filepath.Join(t.TempDir(), "none.yaml"), nil); err != nil {
+	if err := setFlags(t.TempDir(), filepath.Join(t.TempDir(), "none.yaml"), nil); err != nil {
 		t.Errorf("a manifest that is not there: %v", err)
 	}
 }

@@ -19,6 +19,7 @@ const (
 	sourceAnnotation  = "kubernetes.io/config.source"
 	restartAnnotation = "io.kubernetes.container.restartCount"
 	podNameLabel      = "io.kubernetes.pod.name"
+	podNamespaceLabel = "io.kubernetes.pod.namespace"
 	podUIDLabel       = "io.kubernetes.pod.uid"
 )
 
