@@ -150,10 +150,12 @@ export function comparable(object: KubeObject): unknown {
   const isPod = object.kind === 'Pod'
   // A pod that started once more is another one, by its UID.
   const { uid, name, creationTimestamp, annotations, ...derivedFields } = fields
+  // On a static pod: when its kubelet saw the manifest.
+  const { 'kubernetes.io/config.seen': _seen, ...podAnnotations } = (annotations ?? {}) as Fields
   return {
     ...rest,
     metadata: isPod
-      ? { ...derivedFields, name, annotations }
+      ? { ...derivedFields, name, annotations: podAnnotations }
       : { ...derivedFields, name, uid, creationTimestamp, annotations },
     status: comparableStatus(object.kind ?? '', status),
   }

@@ -42,8 +42,8 @@ export interface NodeDone {
 /** The roll-back of etcd, which goes on in a control-plane node. */
 export interface Control {
   written: Written
-  /** Says that the nodes have ended what they had to, and waits for the end. */
-  end(): Promise<Settled>
+  /** Says that the nodes have ended what they had to, and whether files were put back on any, and waits for the end. */
+  end(nodes: { restored: boolean }): Promise<Settled>
   /** Leaves everything as it is now. */
   giveUp(): void
 }
@@ -93,8 +93,8 @@ async function beginControl(
   }
   return {
     written: await next<Written>(),
-    end() {
-      running.stdin.end('{}')
+    end(nodes) {
+      running.stdin.end(JSON.stringify(nodes))
       return next<Settled>()
     },
     giveUp() {

@@ -168,7 +168,8 @@ async function finish(
         }),
       )
     const nodes = await onAll(finishOnce)
-    const { pending, repeats, gone, keys } = await control.end()
+    const restored = nodes.some(({ files }) => files.length > 0)
+    const { pending, repeats, gone, keys } = await control.end({ restored })
     startEarly(engine, controlPlane)
     if (gone.length > 0) {
       const wanted = written.wanted.filter((uid) => !gone.includes(uid))

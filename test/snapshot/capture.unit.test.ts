@@ -34,6 +34,15 @@ describe('two looks at the same object are equal, whatever', () => {
       )
     expect(pod('1', '10.0.0.1')).toEqual(pod('2', '10.0.0.2'))
   })
+
+  test('time a kubelet saw the manifest of a static pod, but not whatever it said', () => {
+    const pod = (seen: string, hash: string) =>
+      object('Pod', {
+        annotations: { 'kubernetes.io/config.seen': seen, 'kubernetes.io/config.hash': hash },
+      })
+    expect(pod('then', '1')).toEqual(pod('now', '1'))
+    expect(pod('then', '1')).not.toEqual(pod('then', '2'))
+  })
 })
 
 describe('they differ when', () => {

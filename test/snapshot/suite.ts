@@ -1,4 +1,5 @@
 import { readFile } from 'node:fs/promises'
+import { setTimeout } from 'node:timers/promises'
 import { connectEngine, inspectContainer } from '../../src/engine/index.ts'
 import type { Cluster } from '../../src/index.ts'
 import { applyAll, type Kube, type KubeObject, patch, waitFor } from '../../src/kube/index.ts'
@@ -229,12 +230,22 @@ export const faults: Record<string, (cluster: Cluster) => Promise<void>> = {
     const [controlPlane, worker] = nodes
     const manifest = '/etc/kubernetes/manifests/kube-scheduler.yaml'
     const text = String(await controlPlane?.readFile(manifest))
-    await controlPlane?.writeFile(
-      manifest,
-      text.replace('- kube-scheduler\n', '- kube-scheduler\n    - --v=1\n'),
-    )
+    await controlPlane?.writeFile(manifest, text.replace(/^( *- )kube-scheduler\n/m, '$&$1--v=1\n'))
     const pod = { apiVersion: 'v1', kind: 'Pod', metadata: { name: 'stowaway' }, spec: podSpec('sleep 1000') }
     await worker?.writeFile('/etc/kubernetes/manifests/stowaway.yaml', JSON.stringify(pod))
+  },
+  async 'edits the manifest of the API server, and is over while that still ends'({ nodes }) {
+    const manifest = '/etc/kubernetes/manifests/kube-apiserver.yaml'
+    const text = String(await nodes[0]?.readFile(manifest))
+    await nodes[0]?.writeFile(manifest, text.replace(/^( *- )kube-apiserver\n/m, '$&$1--no-such-flag\n'))
+    await setTimeout(1000)
+  },
+  async 'has kubelets run with another configuration'({ nodes }) {
+    const path = '/var/lib/kubelet/config.yaml'
+    for (const node of nodes) {
+      await node.writeFile(path, `${await node.readFile(path)}maxPods: 17\n`)
+      await node.exec(['systemctl', 'restart', 'kubelet'])
+    }
   },
   async 'stops the kubelet of a worker, and freezes the other node'({ nodes }) {
     await nodes.at(-1)?.exec(['systemctl', 'stop', 'kubelet'])

@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+
+	"mayfly.io/node-image/mayfly-node/internal/staticpods"
 )
 
 const (
@@ -87,6 +89,20 @@ func restoreFiles(dir string) ([]string, error) {
 		}
 	}
 	return changed, nil
+}
+
+// staticPodsOf are the pods of manifests that were put back.
+func staticPodsOf(changed []string) ([]staticpods.Name, error) {
+	var manifests []string
+	for _, path := range changed {
+		if filepath.Dir(path) != staticPodDir {
+			continue
+		}
+		if _, err := os.Stat(path); err == nil { // or else it was taken away
+			manifests = append(manifests, path)
+		}
+	}
+	return staticpods.NamesIn(manifests)
 }
 
 // writeFile makes the file appear whole: the kubelet watches for it.

@@ -236,6 +236,8 @@ func (t *target) judge(d *difference, current map[string]*mvccpb.KeyValue) {
 		pod := &corev1.Pod{}
 		if kv == nil || decode(kv.Value, pod) != nil || pod.UID != saved.UID && !isMirror(saved) || !isReady(pod) {
 			d.unready = append(d.unready, fmt.Sprintf("pod %s/%s is not Ready", saved.Namespace, saved.Name))
+		} else if since, isAnew := t.startedSince[key]; isAnew && !runsSince(pod, since) {
+			d.unready = append(d.unready, fmt.Sprintf("pod %s/%s has not started anew", saved.Namespace, saved.Name))
 		}
 	}
 	for _, name := range t.readyNodes {

@@ -234,3 +234,33 @@ func TestServiceWaitsForItsEndpoints(t *testing.T) {
 		}
 	}
 }
+
+// What a kubelet said of a static pod before its manifest was put back is no longer true.
+func TestStaticPodThatIsRestartedIsReadyOnlyAnew(t *testing.T) {
+	etcd := startEtcd(t)
+	const key = podPrefix + "kube-system/kube-apiserver-one"
+	restarted := time.Now()
+	mirror := func(started time.Time) []byte {
+		pod := runningPod()
+		pod.Name, pod.Namespace = "kube-apiserver-one", "kube-system"
+		pod.Annotations = map[string]string{corev1.MirrorPodAnnotationKey: "hash"}
+		pod.Status.ContainerStatuses = []corev1.ContainerStatus{{
+			Name:  "kube-apiserver",
+			State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.NewTime(started)}},
+		}}
+		return storedAs(t, "Pod", pod)
+	}
+	etcd.set(t, map[string][]byte{key: mirror(restarted.Add(-time.Minute))})
+	target := etcd.save(t)
+	target.startedSince[key] = restarted
+	for _, now := range []struct {
+		started time.Time
+		want    int
+	}{{restarted.Add(-10 * time.Second), 1}, {restarted, 0}} {
+		etcd.set(t, map[string][]byte{key: mirror(now.started)})
+		d, err := target.look(t.Context(), etcd)
+		if err != nil || !d.isEmpty() || len(d.unready) != now.want {
+			t.Errorf("started %v: differs: %v, %v", now.started.Sub(restarted), d, err)
+		}
+	}
+}

@@ -14,6 +14,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"mayfly.io/node-image/mayfly-node/internal/staticpods"
 )
 
 // nodeRequest is what `rollback-node` reads from standard input; see written.
@@ -59,6 +61,13 @@ func RunNode(ctx context.Context, _ []string) error {
 	if err := startServices(ctx, files); err != nil {
 		return err
 	}
+	pods, err := staticPodsOf(files)
+	if err != nil {
+		return err
+	}
+	if err := restartStaticPods(ctx, pods); err != nil {
+		return err
+	}
 	answer := nodeAnswer{Files: orEmpty(files), Pending: []string{}}
 	end, err := endPods(ctx, request)
 	if err != nil {
@@ -84,18 +93,45 @@ func startServices(ctx context.Context, changed []string) error {
 		return nil // a control plane without a kubelet
 	}
 	services := []string{"containerd", "kubelet"}
-	verb := "start"
-	if slices.ContainsFunc(changed, func(path string) bool { return slices.Contains(kubeletFiles, path) }) {
-		verb = "restart"
+	isChanged := func(of []string) bool {
+		return slices.ContainsFunc(changed, func(path string) bool { return slices.Contains(of, path) })
 	}
-	if verb == "start" && areActive(ctx, services) {
+	if isChanged(kubeletFiles) {
+		return systemd(ctx, "restart", services...)
+	}
+	if areActive(ctx, services) {
 		return nil
 	}
+	return systemd(ctx, "start", services...)
+}
+
+// restartStaticPods has the kubelet run the pods of manifests that were put back as
+// these say. It may already be at work on what they said before, so it starts anew too.
+func restartStaticPods(ctx context.Context, pods []staticpods.Name) error {
+	if len(pods) == 0 {
+		return nil
+	}
+	start := time.Now()
+	if err := systemd(ctx, "restart", "kubelet"); err != nil {
+		return err
+	}
+	return staticpods.Restart(ctx, pods, start)
+}
+
+// systemd does something with services once it can be asked to, and waits until the
+// kubelet looks after its pods.
+func systemd(ctx context.Context, verb string, services ...string) error {
+	err := again(ctx, func() error { return systemctl(ctx, append([]string{verb}, services...)) })
+	if err != nil {
+		return err
+	}
+	return again(ctx, func() error { return kubeletHealth(ctx) })
+}
+
+// again tries until it succeeds, or time is up.
+func again(ctx context.Context, try func() error) error {
 	for {
-		err := systemctl(ctx, append([]string{verb}, services...))
-		if err == nil {
-			err = kubeletHealth(ctx)
-		}
+		err := try()
 		if err == nil {
 			return nil
 		}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"slices"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 )
@@ -34,6 +35,14 @@ func runs(pod *corev1.Pod) bool {
 func isReady(pod *corev1.Pod) bool {
 	return slices.ContainsFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool {
 		return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
+	})
+}
+
+// runsSince tells whether all containers of a pod were started since then, in the
+// whole seconds that objects have.
+func runsSince(pod *corev1.Pod, then time.Time) bool {
+	return len(pod.Status.ContainerStatuses) > 0 && !slices.ContainsFunc(pod.Status.ContainerStatuses, func(c corev1.ContainerStatus) bool {
+		return c.State.Running == nil || c.State.Running.StartedAt.Time.Before(then.Truncate(time.Second))
 	})
 }
 

@@ -14,21 +14,33 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"golang.org/x/sys/unix"
 	"mayfly.io/node-image/mayfly-node/internal/etcdstate"
+	"mayfly.io/node-image/mayfly-node/internal/staticpods"
 )
 
-// quiet is how long nothing may change before a roll-back counts as settled.
-const quiet = 100 * time.Millisecond
+const (
+	// quiet is how long nothing may change before a roll-back counts as settled.
+	quiet = 100 * time.Millisecond
+	// quietAnew is the same where kubelets were started anew: until they have probed
+	// them, they call pods not Ready that were.
+	quietAnew = 3 * time.Second
+)
 
 // debounce lets changes that belong together come before the next comparison.
 const debounce = 20 * time.Millisecond
 
-// request is what `rollback` reads from standard input. A second document, an
-// empty one, says that the nodes have ended what they had to; when the input ends
-// without it, whoever asked has gone, and the roll-back is given up.
+// request is what `rollback` reads from standard input. A second document says that
+// the nodes have ended what they had to; when the input ends without it, whoever
+// asked has gone, and the roll-back is given up.
 type request struct {
 	// Dir is the folder that `snapshot-take` made.
 	Dir       string `json:"dir"`
 	TimeoutMs int    `json:"timeoutMs"`
+}
+
+// nodesEnd is the second document.
+type nodesEnd struct {
+	// Restored tells whether files were put back on any of the nodes.
+	Restored bool `json:"restored"`
 }
 
 // written is told as soon as etcd has the saved state.
@@ -106,6 +118,13 @@ func Run(ctx context.Context, _ []string) error {
 	if err != nil {
 		return err
 	}
+	if pods, err := staticPodsOf(files); err != nil {
+		return err
+	} else if len(pods) > 0 {
+		if err := target.restart(ctx, pods, services); err != nil {
+			return err
+		}
+	}
 	first, err := target.writeOnce(ctx, s)
 	if err != nil {
 		return err
@@ -121,9 +140,13 @@ func Run(ctx context.Context, _ []string) error {
 	}
 	nodesDone := make(chan struct{})
 	go func() {
-		if err := input.Decode(&struct{}{}); err != nil {
+		var nodes nodesEnd
+		if err := input.Decode(&nodes); err != nil {
 			stop()
 			return
+		}
+		if len(files) > 0 || nodes.Restored {
+			target.quiet.Store(int64(quietAnew))
 		}
 		close(nodesDone)
 	}()
@@ -138,6 +161,23 @@ func Run(ctx context.Context, _ []string) error {
 	}
 	end.TookMs = time.Since(start).Milliseconds()
 	return output.Encode(end)
+}
+
+// restart runs static pods anew, before etcd is read, which may be among them, and
+// after the node's services have started. What their kubelet says of them counts from then on.
+func (t *target) restart(ctx context.Context, pods []staticpods.Name, services chan error) error {
+	if err := <-services; err != nil {
+		return err
+	}
+	services <- nil
+	start := time.Now()
+	if err := restartStaticPods(ctx, pods); err != nil {
+		return err
+	}
+	for _, pod := range pods {
+		t.startedSince[podPrefix+pod.String()] = start
+	}
+	return nil
 }
 
 // lock keeps a roll-back that was given up from meddling with the next one.
@@ -226,19 +266,21 @@ func (t *target) settle(ctx context.Context, s store, nodesDone <-chan struct{})
 		if err := t.write(ctx, s, d); err != nil && ctx.Err() == nil {
 			return end, err
 		}
-		calm := isCalm(ctx, changes)
+		wait := t.quiet.Load()
+		calm := isCalm(ctx, changes, time.Duration(wait))
 		if ctx.Err() != nil {
 			end.Pending = append(pending, unfinished(nodesDone)...)
 			return end, nil
 		}
-		if calm && len(pending) == 0 && len(unfinished(nodesDone)) == 0 {
+		// The nodes, when they are done, may ask for a longer wait.
+		if calm && len(pending) == 0 && len(unfinished(nodesDone)) == 0 && wait == t.quiet.Load() {
 			return end, nil
 		}
 	}
 }
 
 // isCalm waits for a change that matters, and tells whether none came.
-func isCalm(ctx context.Context, changes clientv3.WatchChan) bool {
+func isCalm(ctx context.Context, changes clientv3.WatchChan, quiet time.Duration) bool {
 	timer := time.NewTimer(quiet)
 	defer timer.Stop()
 	calm := true

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -19,6 +21,11 @@ type target struct {
 	state savedState
 	// pods are the saved pods as they shall be, by key.
 	pods map[string]*corev1.Pod
+	// startedSince has the keys of static pods that were started anew, with the time
+	// since which their containers have to run.
+	startedSince map[string]time.Time
+	// quiet is how many nanoseconds nothing may change before all is settled.
+	quiet atomic.Int64
 	// readyNodes are the names of those that were Ready.
 	readyNodes []string
 	// endpoints are how many each Service had that were ready.
@@ -32,7 +39,8 @@ func readTarget(dir string) (*target, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &target{dir: dir, state: state, pods: map[string]*corev1.Pod{}, endpoints: map[string]int{}}
+	t := &target{dir: dir, state: state, pods: map[string]*corev1.Pod{}, startedSince: map[string]time.Time{}, endpoints: map[string]int{}}
+	t.quiet.Store(int64(quiet))
 	for key, entry := range state {
 		countEndpoints(t.endpoints, key, entry.Value)
 		switch {
