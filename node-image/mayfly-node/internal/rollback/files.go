@@ -105,15 +105,10 @@ func staticPodsOf(changed []string) ([]staticpods.Name, error) {
 	return staticpods.NamesIn(manifests)
 }
 
-// writeFile makes the file appear whole: the kubelet watches for it.
+// writeFile makes the file appear whole, and its folder: the kubelet watches for it.
 func writeFile(path string, content []byte) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
-	// The kubelet takes no notice of names that begin with a dot.
-	draft := filepath.Join(filepath.Dir(path), "."+filepath.Base(path))
-	if err := os.WriteFile(draft, content, 0o600); err != nil {
-		return err
-	}
-	return os.Rename(draft, path)
+	return staticpods.ReplaceFile(path, content)
 }

@@ -58,14 +58,11 @@ func RunNode(ctx context.Context, _ []string) error {
 	if err != nil {
 		return err
 	}
-	if err := startServices(ctx, files); err != nil {
-		return err
-	}
 	pods, err := staticPodsOf(files)
 	if err != nil {
 		return err
 	}
-	if err := restartStaticPods(ctx, pods); err != nil {
+	if err := startServices(ctx, files, pods); err != nil {
 		return err
 	}
 	answer := nodeAnswer{Files: orEmpty(files), Pending: []string{}}
@@ -86,46 +83,38 @@ func RunNode(ctx context.Context, _ []string) error {
 	return json.NewEncoder(os.Stdout).Encode(answer)
 }
 
-// startServices starts what has to run on a node, anew where its files changed.
-// On a node that was just switched on it waits until that can be asked for.
-func startServices(ctx context.Context, changed []string) error {
+// nodeServices have to run on every node.
+var nodeServices = []string{"containerd", "kubelet"}
+
+// startServices starts what has to run on a node, anew where its files changed, and
+// the static pods of changed manifests. On a node that was just switched on it waits
+// until that can be asked for.
+func startServices(ctx context.Context, changed []string, pods []staticpods.Name) error {
 	if _, err := os.Stat("/run/systemd/system"); errors.Is(err, fs.ErrNotExist) {
 		return nil // a control plane without a kubelet
 	}
-	services := []string{"containerd", "kubelet"}
-	isChanged := func(of []string) bool {
-		return slices.ContainsFunc(changed, func(path string) bool { return slices.Contains(of, path) })
-	}
-	if isChanged(kubeletFiles) {
-		return systemd(ctx, "restart", services...)
-	}
-	if areActive(ctx, services) {
+	start := time.Now()
+	isOfKubelet := func(path string) bool { return slices.Contains(kubeletFiles, path) }
+	isChanged := len(pods) > 0 || slices.ContainsFunc(changed, isOfKubelet)
+	if !isChanged && areActive(ctx, nodeServices) {
 		return nil
 	}
-	return systemd(ctx, "start", services...)
-}
-
-// restartStaticPods has the kubelet run the pods of manifests that were put back as
-// these say. It may already be at work on what they said before, so it starts anew too.
-func restartStaticPods(ctx context.Context, pods []staticpods.Name) error {
+	if err := again(ctx, func() error { return systemctl(ctx, "start", nodeServices...) }); err != nil {
+		return err
+	}
+	if isChanged {
+		// It may be at work on what a manifest said before.
+		if err := again(ctx, func() error { return systemctl(ctx, "restart", "kubelet") }); err != nil {
+			return err
+		}
+	}
+	if err := again(ctx, func() error { return kubeletHealth(ctx) }); err != nil {
+		return err
+	}
 	if len(pods) == 0 {
 		return nil
 	}
-	start := time.Now()
-	if err := systemd(ctx, "restart", "kubelet"); err != nil {
-		return err
-	}
 	return staticpods.Restart(ctx, pods, start)
-}
-
-// systemd does something with services once it can be asked to, and waits until the
-// kubelet looks after its pods.
-func systemd(ctx context.Context, verb string, services ...string) error {
-	err := again(ctx, func() error { return systemctl(ctx, append([]string{verb}, services...)) })
-	if err != nil {
-		return err
-	}
-	return again(ctx, func() error { return kubeletHealth(ctx) })
 }
 
 // again tries until it succeeds, or time is up.
@@ -150,8 +139,8 @@ func areActive(ctx context.Context, services []string) bool {
 	return err == nil && len(states) == len(services) && !slices.ContainsFunc(states, func(state string) bool { return state != "active" })
 }
 
-func systemctl(ctx context.Context, arguments []string) error {
-	command := exec.CommandContext(ctx, "systemctl", arguments...)
+func systemctl(ctx context.Context, verb string, services ...string) error {
+	command := exec.CommandContext(ctx, "systemctl", append([]string{verb}, services...)...)
 	if output, err := command.CombinedOutput(); err != nil {
 		return fmt.Errorf("%s: %w: %s", strings.Join(command.Args, " "), err, output)
 	}

@@ -14,7 +14,6 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"golang.org/x/sys/unix"
 	"mayfly.io/node-image/mayfly-node/internal/etcdstate"
-	"mayfly.io/node-image/mayfly-node/internal/staticpods"
 )
 
 const (
@@ -111,19 +110,25 @@ func Run(ctx context.Context, _ []string) error {
 	if err != nil {
 		return err
 	}
+	restored := time.Now()
+	pods, err := staticPodsOf(files)
+	if err != nil {
+		return err
+	}
 	// Beside the rest, and in time also where etcd does not run without it.
 	services := make(chan error, 1)
-	go func() { services <- startServices(ctx, files) }()
+	go func() { services <- startServices(ctx, files, pods) }()
 	target, err := readTarget(request.Dir)
 	if err != nil {
 		return err
 	}
-	if pods, err := staticPodsOf(files); err != nil {
-		return err
-	} else if len(pods) > 0 {
-		if err := target.restart(ctx, pods, services); err != nil {
+	if len(pods) > 0 {
+		// etcd, which is read next, may be one of them.
+		if err := <-services; err != nil {
 			return err
 		}
+		services <- nil
+		target.expectAnew(pods, restored)
 	}
 	first, err := target.writeOnce(ctx, s)
 	if err != nil {
@@ -161,23 +166,6 @@ func Run(ctx context.Context, _ []string) error {
 	}
 	end.TookMs = time.Since(start).Milliseconds()
 	return output.Encode(end)
-}
-
-// restart runs static pods anew, before etcd is read, which may be among them, and
-// after the node's services have started. What their kubelet says of them counts from then on.
-func (t *target) restart(ctx context.Context, pods []staticpods.Name, services chan error) error {
-	if err := <-services; err != nil {
-		return err
-	}
-	services <- nil
-	start := time.Now()
-	if err := restartStaticPods(ctx, pods); err != nil {
-		return err
-	}
-	for _, pod := range pods {
-		t.startedSince[podPrefix+pod.String()] = start
-	}
-	return nil
 }
 
 // lock keeps a roll-back that was given up from meddling with the next one.

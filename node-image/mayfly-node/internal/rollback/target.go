@@ -10,6 +10,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/util/uuid"
+
+	"mayfly.io/node-image/mayfly-node/internal/staticpods"
 )
 
 // localPathDir is where the default storage class keeps volumes on each node.
@@ -74,6 +76,14 @@ func readTarget(dir string) (*target, error) {
 		}
 	}
 	return t, nil
+}
+
+// expectAnew has static pods count as Ready only by what their kubelet says of
+// containers that were started since then.
+func (t *target) expectAnew(pods []staticpods.Name, then time.Time) {
+	for _, pod := range pods {
+		t.startedSince[podPrefix+pod.String()] = then
+	}
 }
 
 func localPath(volume *corev1.PersistentVolume) string {

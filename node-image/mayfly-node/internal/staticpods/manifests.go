@@ -50,7 +50,7 @@ func replaceManifest(records, path string, before, after []byte) error {
 			return err
 		}
 	}
-	if err := replaceFile(path, after); err != nil {
+	if err := ReplaceFile(path, after); err != nil {
 		return err
 	}
 	if counts {
@@ -67,7 +67,7 @@ func record(records, path string, contents ...[]byte) error {
 	for _, content := range contents {
 		sums.WriteString(sumOf(content) + "\n")
 	}
-	return replaceFile(filepath.Join(records, filepath.Base(path)), []byte(sums.String()))
+	return ReplaceFile(filepath.Join(records, filepath.Base(path)), []byte(sums.String()))
 }
 
 func isRecorded(records, path string, content []byte) (bool, error) {
@@ -82,9 +82,9 @@ func sumOf(content []byte) string {
 	return fmt.Sprintf("%x", sha256.Sum256(content))
 }
 
-// replaceFile makes a file appear whole. The kubelet takes no notice of names that
+// ReplaceFile makes a file appear whole. The kubelet takes no notice of names that
 // begin with a dot.
-func replaceFile(path string, content []byte) error {
+func ReplaceFile(path string, content []byte) error {
 	draft := filepath.Join(filepath.Dir(path), "."+filepath.Base(path))
 	if err := os.WriteFile(draft, content, 0o600); err != nil {
 		return err
