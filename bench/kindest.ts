@@ -1,3 +1,4 @@
+import { adoptedRepository } from '../src/adopt/index.ts'
 import { type Engine, inspectImage, listImageNames, putFiles, removeImage } from '../src/engine/index.ts'
 import { findMayflyNode, isArchitecture } from '../src/node-image/index.ts'
 import { buildKindestImage } from '../test/kindest/image.ts'
@@ -64,15 +65,12 @@ export function kindestImage(engine: Engine, image: string): KindestImage {
     async [Symbol.asyncDispose]() {
       if (!made) return
       const { before } = await made
-      const isOfHere = (name: string) => name === reference || name.startsWith(adoptedImages)
+      const isOfHere = (name: string) => name === reference || name.startsWith(`${adoptedRepository}:`)
       const names = (await listImageNames(engine)).filter((name) => isOfHere(name) && !before.includes(name))
       for (const name of names) await removeImage(engine, name)
     },
   }
 }
-
-/** What mayfly makes of such an image. */
-const adoptedImages = 'mayfly/adopted:'
 
 /** The probe of usable.ts runs `mayfly-node`, which kind's nodes lack. It is there before their pods are Ready. */
 async function withProbe(kind: Tool, engine: Engine, image: string): Promise<Tool> {

@@ -23,7 +23,7 @@ import type { Labels } from '../reaper/index.ts'
 import { adoptedContainerdConfig } from './containerd-config.ts'
 
 /** Repository of the images that are made here. */
-const adoptedRepository = 'mayfly/adopted'
+export const adoptedRepository = 'mayfly/adopted'
 
 /** The oldest kubeadm that understands the configuration which mayfly writes (v1beta4). */
 const oldestMinor = 31

@@ -1,7 +1,8 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { type Cluster, createCluster } from '../../src/index.ts'
-import { get } from '../../src/kube/index.ts'
+import { conditionOf, get } from '../../src/kube/index.ts'
 import { until } from '../../src/wait.ts'
+import { withFlag } from '../snapshot/suite.ts'
 
 let cluster: Cluster
 const node = () => cluster.node(`${cluster.name}-control-plane`)
@@ -12,8 +13,7 @@ type Component = 'kube-scheduler' | 'kube-apiserver'
 const flag = '--v=1'
 const pathOf = (pod: Component) => `/etc/kubernetes/manifests/${pod}.yaml`
 const manifestOf = async (pod: Component) => String(await node().readFile(pathOf(pod)))
-const edited = (manifest: string, pod: Component) =>
-  manifest.replace(new RegExp(`^( *- )${pod}\n`, 'm'), `$&$1${flag}\n`)
+const edited = (manifest: string, pod: Component) => withFlag(manifest, pod, flag)
 
 /**
  * Whether the component runs with its flag, once it runs once only, with it or without, and its pod is Ready by the word of
@@ -36,9 +36,7 @@ async function runs(pod: Component, wanted: 'edited' | 'as before'): Promise<str
       const spec = mirror['spec'] as { containers: { command: string[] }[] }
       if (spec.containers[0]?.command.includes(flag) !== (wanted === 'edited'))
         throw new Error('its mirror is of another time')
-      const { conditions } = mirror['status'] as { conditions: { type: string; status: string }[] }
-      if (conditions.find(({ type }) => type === 'Ready')?.status !== 'True')
-        throw new Error('it is not Ready')
+      if (conditionOf(mirror, 'Ready')?.status !== 'True') throw new Error('it is not Ready')
       return String(mirror.metadata.annotations?.['kubernetes.io/config.hash'])
     },
     { timeoutMs: 120_000 },

@@ -7,6 +7,11 @@ import { applyAll, type Kube, type KubeObject, patch, waitFor } from '../../src/
 /** On every node of every cluster: busybox. */
 const image = 'docker.io/mayfly/local-path-helper:v1'
 
+/** The manifest of a component's static pod with one flag more. */
+export function withFlag(manifest: string, component: string, flag: string): string {
+  return manifest.replace(new RegExp(`^( *- )${component}\n`, 'm'), `$&$1${flag}\n`)
+}
+
 /** A namespace. */
 export function namespace(name: string): KubeObject {
   return { apiVersion: 'v1', kind: 'Namespace', metadata: { name } }
@@ -230,14 +235,14 @@ export const faults: Record<string, (cluster: Cluster) => Promise<void>> = {
     const [controlPlane, worker] = nodes
     const manifest = '/etc/kubernetes/manifests/kube-scheduler.yaml'
     const text = String(await controlPlane?.readFile(manifest))
-    await controlPlane?.writeFile(manifest, text.replace(/^( *- )kube-scheduler\n/m, '$&$1--v=1\n'))
+    await controlPlane?.writeFile(manifest, withFlag(text, 'kube-scheduler', '--v=1'))
     const pod = { apiVersion: 'v1', kind: 'Pod', metadata: { name: 'stowaway' }, spec: podSpec('sleep 1000') }
     await worker?.writeFile('/etc/kubernetes/manifests/stowaway.yaml', JSON.stringify(pod))
   },
   async 'edits the manifest of the API server, and is over while that still ends'({ nodes }) {
     const manifest = '/etc/kubernetes/manifests/kube-apiserver.yaml'
     const text = String(await nodes[0]?.readFile(manifest))
-    await nodes[0]?.writeFile(manifest, text.replace(/^( *- )kube-apiserver\n/m, '$&$1--no-such-flag\n'))
+    await nodes[0]?.writeFile(manifest, withFlag(text, 'kube-apiserver', '--no-such-flag'))
     await setTimeout(1000)
   },
   async 'has kubelets run with another configuration'({ nodes }) {

@@ -17,11 +17,11 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"mayfly.io/node-image/mayfly-node/internal/entrypoint"
+	"mayfly.io/node-image/mayfly-node/internal/staticpods"
 	"sigs.k8s.io/yaml"
 )
 
 const (
-	manifestDir = "/etc/kubernetes/manifests"
 	// layerPrograms finds programs that a node has only as part of an image.
 	layerPrograms = "/usr/share/mayfly/layers/*/usr/local/bin/"
 	// pause is how long a component that ended stays down.
@@ -42,7 +42,7 @@ func Run(ctx context.Context, _ []string) error {
 	}
 	programs := make([]program, len(components))
 	for i, name := range components {
-		program, err := programOf(filepath.Join(manifestDir, name+".yaml"))
+		program, err := programOf(filepath.Join(staticpods.ManifestDir, name+".yaml"))
 		if err != nil {
 			return err
 		}

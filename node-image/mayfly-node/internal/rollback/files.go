@@ -11,18 +11,15 @@ import (
 	"mayfly.io/node-image/mayfly-node/internal/staticpods"
 )
 
-const (
-	staticPodDir = "/etc/kubernetes/manifests"
-	// filesDir is the folder of a snapshot that holds a node's files.
-	filesDir = "files"
-)
+// filesDir is the folder of a snapshot that holds a node's files.
+const filesDir = "files"
 
 // kubeletFiles are those that the kubelet reads when it starts.
 var kubeletFiles = []string{"/var/lib/kubelet/config.yaml", "/var/lib/kubelet/kubeadm-flags.env"}
 
 // nodeFiles are the files that make a node what it is and that exist.
 func nodeFiles() ([]string, error) {
-	static, err := filepath.Glob(staticPodDir + "/*")
+	static, err := filepath.Glob(staticpods.ManifestDir + "/*")
 	if err != nil {
 		return nil, err
 	}
@@ -95,7 +92,7 @@ func restoreFiles(dir string) ([]string, error) {
 func staticPodsOf(changed []string) ([]staticpods.Name, error) {
 	var manifests []string
 	for _, path := range changed {
-		if filepath.Dir(path) != staticPodDir {
+		if filepath.Dir(path) != staticpods.ManifestDir {
 			continue
 		}
 		if _, err := os.Stat(path); err == nil { // or else it was taken away

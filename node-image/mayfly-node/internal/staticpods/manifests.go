@@ -12,7 +12,8 @@ import (
 	"strings"
 )
 
-const manifestDir = "/etc/kubernetes/manifests"
+// ManifestDir is the folder in which the kubelet looks for static pods.
+const ManifestDir = "/etc/kubernetes/manifests"
 
 // records holds, for each manifest and under the same name, the SHA-256 of every
 // content for which the UID in it counts. The twin, by which the kubelet tells what
@@ -22,7 +23,7 @@ const records = "/mayfly/manifests"
 
 // RecordManifests has the UIDs in the manifests count for what these say now.
 func RecordManifests(context.Context) error {
-	paths, err := filepath.Glob(manifestDir + "/*.yaml")
+	paths, err := filepath.Glob(ManifestDir + "/*.yaml")
 	if err != nil {
 		return err
 	}

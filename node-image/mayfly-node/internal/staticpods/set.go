@@ -18,7 +18,7 @@ import (
 const (
 	// savedManifests are those of the cluster's snapshots: a roll-back must not
 	// take back what the cluster's present nodes need.
-	savedManifests = "/mayfly/snapshots/*/files" + manifestDir
+	savedManifests = "/mayfly/snapshots/*/files" + ManifestDir
 
 	lookEvery         = 50 * time.Millisecond
 	restartAfter      = time.Second
@@ -40,7 +40,7 @@ func RunSet(ctx context.Context, _ []string) error {
 	if err != nil {
 		return err
 	}
-	for _, dir := range append([]string{manifestDir}, saved...) {
+	for _, dir := range append([]string{ManifestDir}, saved...) {
 		for pod, flags := range wanted {
 			if err := setFlags(records, filepath.Join(dir, pod+".yaml"), flags); err != nil {
 				return err
